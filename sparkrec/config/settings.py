@@ -1,0 +1,134 @@
+"""Every setting, its default and what it changes. `conf/base.yaml` shows the same list; a test holds them together."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class LakeSettings(Section):
+    root: str = "lake"
+    """Folder of all tables: a local path (relative to the working folder) or any Hadoop path that fsspec knows too."""
+
+
+class SparkSettings(Section):
+    app_name: str = "sparkrec"
+    """Name of the application in Spark's own lists."""
+    properties: dict[str, str] = {}
+    """Spark properties of the session, `spark.…: value`. What the JVM must know at start is in spark-defaults.conf."""
+
+
+class RunSettings(Section):
+    seed: NonNegativeInt = Field(7, le=2**31 - 1)
+    """Seed of everything random: negatives, shuffling, initial weights, dropout."""
+
+
+class PrepareSettings(Section):
+    gap_minutes: PositiveInt = Field(30, le=720)
+    """Silence that ends a session. Unit: minutes."""
+    late_days: NonNegativeInt = 3
+    """How many days after its own day an event may still arrive; older ones are quarantined. Not on a first run."""
+    max_quarantine_share: float = Field(0.2, ge=0, le=1)
+    """Largest share of the rows of a run that may be refused; above it the job fails and no table changes."""
+    max_user_day_events: PositiveInt = 1000
+    """A user with more events than this on one day is a bot: that day's rows are quarantined."""
+    max_history: PositiveInt = 200
+    """Events kept per user in `histories`, the newest ones."""
+    max_purchased: PositiveInt = 500
+    """Different items bought that are kept per user in `histories`, the newest ones; they are never recommended."""
+    user_buckets: PositiveInt = 4
+    """Partitions of `histories`. About one per million users."""
+    allow_empty_day: bool = False
+    """Accept an input that has no row of the run's own date."""
+
+
+class WindowSettings(Section):
+    length: PositiveInt = Field(50, ge=2)
+    """Positions in a window (L)."""
+    stride: PositiveInt = 50
+    """Positions from one training window of a user to the next; below `length` they overlap."""
+    min_item_events: PositiveInt = 1
+    """Events an item needs; rarer ones are 'unknown' to the model and never recommended by it."""
+    negatives: Literal["uniform", "popularity"] = "popularity"
+    """Law that negatives are drawn from, among the known items that are not the user's own."""
+    popularity_power: float = Field(0.75, ge=0, le=2)
+    """Exponent on the number of events for negatives by popularity."""
+    num_negatives: PositiveInt = 4
+    """Negatives per target (K)."""
+    files: PositiveInt = 4
+    """Files that hold the training windows, of even size in random order; at least `train.num_workers`."""
+    row_group_rows: PositiveInt = 1024
+    """Windows per Parquet row group, the unit in which ranks share the training set."""
+    keep_days: PositiveInt = 7
+    """Training sets (run dates) kept in `windows`."""
+
+
+class TrainSettings(Section):
+    model: Literal["sasrec"] = "sasrec"
+    """Architecture, a file in sparkrec/models."""
+    width: PositiveInt = 64
+    """Width of item vectors and states (D)."""
+    num_blocks: PositiveInt = 2
+    """Transformer blocks."""
+    num_heads: PositiveInt = 2
+    """Attention heads; they divide `width`."""
+    dropout: float = Field(0.2, ge=0, lt=1)
+    """Share of activations dropped while training."""
+    num_workers: PositiveInt = 1
+    """Training processes (ranks): one per GPU, or a few on CPU."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where ranks compute; auto takes GPUs where Spark or the machine offers them."""
+    threads_per_worker: NonNegativeInt = 0
+    """CPU threads of a rank; 0 shares the machine's cores among its ranks."""
+    max_epochs: PositiveInt = 20
+    """Passes over the training windows, at most."""
+    patience: PositiveInt = 3
+    """Epochs without a better validation NDCG@10 after which training stops; the best epoch is kept."""
+    batch_size_per_rank: PositiveInt = 128
+    """Windows per step and rank."""
+    learning_rate: PositiveFloat = 0.001
+    """Peak step size of AdamW."""
+    warmup_steps: NonNegativeInt = 50
+    """Steps over which the learning rate rises from zero."""
+    weight_decay: float = Field(0.01, ge=0)
+    """AdamW's weight decay."""
+    clip_norm: PositiveFloat = 1.0
+    """Largest gradient norm of a step."""
+    num_pooled_negatives: PositiveInt = 512
+    """Negatives of the batch's windows that all its targets are contrasted with (sampled softmax)."""
+    shuffle_rows: PositiveInt = 20000
+    """Windows in a rank's shuffle buffer."""
+    validation_users: PositiveInt = 2000
+    """Users whose validation targets are ranked after each epoch, at most."""
+
+
+class RecommendSettings(Section):
+    top_n: PositiveInt = 10
+    """Items per user (N)."""
+    tile_users: PositiveInt = 64
+    """Users scored together against the whole catalogue."""
+    popular_days: PositiveInt = 7
+    """Days that the first fallback counts popularity over."""
+
+
+class EvaluateSettings(Section):
+    top_k: list[PositiveInt] = Field([10], min_length=1)
+    """Cut-offs of hit rate and NDCG."""
+    tile_users: PositiveInt = 64
+    """Users ranked together against the whole catalogue."""
+
+
+class Settings(Section):
+    """All settings, by stage."""
+
+    lake: LakeSettings = LakeSettings()
+    spark: SparkSettings = SparkSettings()
+    run: RunSettings = RunSettings()
+    prepare: PrepareSettings = PrepareSettings()
+    window: WindowSettings = WindowSettings()
+    train: TrainSettings = TrainSettings()
+    recommend: RecommendSettings = RecommendSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
