@@ -1,0 +1,170 @@
+"""Read and write the Delta tables under one root, and remember which versions and how many rows."""
+
+import fcntl
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from delta.tables import DeltaTable
+from pyspark.sql import DataFrame, SparkSession
+
+from sparkrec.errors import RefusedError, SparkrecError
+from sparkrec.tables import Table, conform
+
+
+class Lake:
+    """The tables of one root, as one job sees them.
+
+    `versions_read`, `versions_written` and `rows_out` fill as the job works and end in its row of `runs`.
+    """
+
+    def __init__(self, spark: SparkSession, root: str) -> None:
+        self.spark = spark
+        self.root = absolute(root)
+        self.versions_read: dict[str, int] = {}
+        self.versions_written: dict[str, int] = {}
+        self.rows_out: dict[str, int] = {}
+
+    def path(self, table: Table) -> str:
+        return f"{self.root}/{table.name}"
+
+    def has(self, table: Table) -> bool:
+        return bool(DeltaTable.isDeltaTable(self.spark, self.path(table)))
+
+    def read(self, table: Table) -> DataFrame:
+        """Return the table as it is now; later writes do not show through."""
+        if not self.has(table):
+            raise RefusedError(
+                f"{self.path(table)}: no such table; run the stages before this one first (make nightly)"
+            )
+        version = self._version(table)
+        self.versions_read[table.name] = version
+        return self.spark.read.format("delta").option("versionAsOf", version).load(self.path(table))
+
+    def read_or_empty(self, table: Table) -> DataFrame:
+        """Return the table, or no rows where it was never written."""
+        return self.read(table) if self.has(table) else self.spark.createDataFrame([], table.schema)
+
+    def overwrite(self, table: Table, rows: DataFrame) -> int:
+        """Put `rows` in the place of all rows, in one commit; return how many there are."""
+        return self._write(table, rows, mode="overwrite")
+
+    def replace(self, table: Table, rows: DataFrame, where: str, options: Mapping[str, str] | None = None) -> int:
+        """Put `rows` in the place of those that match `where`, in one commit; return how many were written."""
+        return self._write(table, rows, mode="overwrite", options={**(options or {}), "replaceWhere": where})
+
+    def append(self, table: Table, rows: DataFrame) -> int:
+        return self._write(table, rows, mode="append")
+
+    def delete(self, table: Table, where: str) -> None:
+        """Drop the rows that match `where`."""
+        DeltaTable.forPath(self.spark, self.path(table)).delete(where)
+        self.versions_written[table.name] = self._version(table)
+
+    def model_root(self) -> Path:
+        """Return the folder of model weights, which the driver and every worker must mount."""
+        root = local_path(self.root)
+        if root is None:
+            raise RefusedError(
+                f"lake.root {self.root}: models are kept in a mounted folder for now; give a path, not a URL"
+            )
+        return root / "_models"
+
+    def stage(self, name: str, rows: DataFrame) -> DataFrame:
+        """Write rows aside, where no reader looks, and return them as they were written."""
+        rows.write.mode("overwrite").parquet(self._staging(name))
+        return self.spark.read.schema(rows.schema).parquet(self._staging(name))
+
+    def unstage(self, name: str) -> None:
+        path = self.spark._jvm.org.apache.hadoop.fs.Path(self._staging(name))  # type: ignore[union-attr]
+        path.getFileSystem(self.spark._jsc.hadoopConfiguration()).delete(path, True)
+
+    def _staging(self, name: str) -> str:
+        return f"{self.root}/_staging/{name}"
+
+    def lineage(self, table: Table) -> str:
+        """Return the id that Delta gave the table when it was created."""
+        detail = DeltaTable.forPath(self.spark, self.path(table)).detail().select("id").first()
+        return str(detail["id"]) if detail else ""
+
+    def _write(self, table: Table, rows: DataFrame, mode: str, options: Mapping[str, str] | None = None) -> int:
+        self._create(table)
+        writer = conform(rows, table).write.format("delta").mode(mode)
+        writer.options(**(options or {})).save(self.path(table))
+        commit = DeltaTable.forPath(self.spark, self.path(table)).history(1).first()
+        if commit is None:
+            raise SparkrecError(f"{self.path(table)}: the table's log is empty after a write; look at its _delta_log")
+        written = int((commit["operationMetrics"] or {}).get("numOutputRows", 0))
+        self.versions_written[table.name] = int(commit["version"])
+        self.rows_out[table.name] = written
+        return written
+
+    def _create(self, table: Table) -> None:
+        # Two first writers to an empty path would conflict; creating is cheap and repeatable.
+        if self.has(table):
+            return
+        creator = DeltaTable.createIfNotExists(self.spark).location(self.path(table)).addColumns(table.schema)
+        creator = creator.comment(f"A row is {table.row}.")
+        if table.partition:
+            creator = creator.partitionedBy(table.partition)
+        creator.execute()
+
+    def _version(self, table: Table) -> int:
+        commit = DeltaTable.forPath(self.spark, self.path(table)).history(1).select("version").first()
+        return int(commit["version"]) if commit else 0
+
+
+def absolute(root: str) -> str:
+    """Return a local root as an absolute path, any other as it is."""
+    local = local_path(root)
+    return str(local) if local else root.rstrip("/")
+
+
+def local_path(root: str) -> Path | None:
+    """Return the folder of a local root, None for an object store or HDFS."""
+    if root.startswith("file:"):
+        return Path("/" + root.removeprefix("file:").lstrip("/"))
+    return None if "://" in root else Path(root).absolute()
+
+
+def check_writable(root: str) -> None:
+    """Refuse a local root in which no file can be made, before hours of work."""
+    folder = local_path(root)
+    if folder is None:
+        return
+    nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise RefusedError(
+            f"lake.root {folder}: cannot be written ({error.strerror} in {nearest});"
+            " free or fix that folder, or name another with --lake"
+        ) from error
+
+
+@contextmanager
+def locked(root: str) -> Iterator[None]:
+    """Hold a local root for one job: Delta does not promise safe concurrent writers on a local file system.
+
+    The lock dies with its process, so a killed job leaves none behind.
+    """
+    folder = local_path(root)
+    if folder is None:
+        yield
+        return
+    was_there = folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / "_lock"
+    with lock.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise RefusedError(f"lake.root {folder}: another job is writing it; wait until it ends") from error
+        try:
+            yield
+        finally:
+            if not was_there and [entry.name for entry in folder.iterdir()] == ["_lock"]:
+                lock.unlink()
+                folder.rmdir()

@@ -1,0 +1,36 @@
+"""The Spark session of a job."""
+
+import os
+import sys
+
+from pyspark import SparkConf, SparkContext
+from pyspark.sql import SparkSession
+
+from sparkrec.config.settings import SparkSettings
+
+ALWAYS = {
+    "spark.sql.session.timeZone": "UTC",
+    # A pruned csv reader does not notice that a line is cut short.
+    "spark.sql.csv.parser.columnPruning.enabled": "false",
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "4096",
+}
+
+
+def start_session(settings: SparkSettings) -> SparkSession:
+    """Return the job's session; under spark-submit the master and memory are those it was given."""
+    # Workers would otherwise take whatever python3 is first on the PATH.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    SparkContext._ensure_initialized()
+    properties = {**ALWAYS, **settings.properties}
+    if is_local(SparkConf().get("spark.master", "local[*]")):
+        # Hosts whose name resolves to loopback otherwise bind to an address that nobody answers on.
+        properties = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1", **properties}
+    # The bar is for people; a log file would fill with its carriage returns.
+    properties.setdefault("spark.ui.showConsoleProgress", str(sys.stderr.isatty()).lower())
+    builder = SparkSession.builder.appName(settings.app_name)
+    return builder.config(map=dict(properties)).getOrCreate()
+
+
+def is_local(master: str | None) -> bool:
+    """Whether driver and executors are one process."""
+    return (master or "").startswith("local")

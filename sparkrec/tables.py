@@ -1,0 +1,282 @@
+"""The tables of the lake: one object per table, its columns in order, what a row is. Queries rely on these names."""
+
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import (
+    ArrayType,
+    BooleanType,
+    ByteType,
+    DataType,
+    DateType,
+    DoubleType,
+    FloatType,
+    IntegerType,
+    LongType,
+    MapType,
+    StringType,
+    StructType,
+    TimestampType,
+)
+
+from sparkrec.errors import ContractError
+
+PAD = 0
+"""Item index and event code of an empty position."""
+UNKNOWN = 1
+"""Item index of a search, and of items too rare or too new for a model."""
+FIRST_ITEM = 2
+"""Lowest index of a real item."""
+
+EVENT_CODES = {"view": 1, "cart": 2, "purchase": 3, "search": 4, "favourite": 5, "remove": 6}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's promise: `schema` with a comment per column, its key and its partition column."""
+
+    name: str
+    row: str
+    schema: StructType
+    key: tuple[str, ...] = ()
+    partition: str | None = None
+
+
+def conform(frame: DataFrame, table: Table) -> DataFrame:
+    """Return exactly the contract's columns, in its order; raise on every missing or mistyped one at once."""
+    found = {field.name: field.dataType for field in frame.schema}
+    wrong = [
+        f"{field.name}: want {field.dataType.simpleString()}, got {_type_of(found.get(field.name))}"
+        for field in table.schema
+        if _type_of(found.get(field.name)) != field.dataType.simpleString()
+    ]
+    if wrong:
+        raise ContractError(f"{table.name}: " + "; ".join(wrong))
+    return frame.select(*(F.col(name) for name in table.schema.names))
+
+
+def _type_of(found: DataType | None) -> str:
+    return "nothing" if found is None else found.simpleString()
+
+
+# StructType.fromDDL would need a live session.
+_KINDS: dict[str, DataType] = {
+    kind.simpleString(): kind
+    for kind in (
+        StringType(),
+        DateType(),
+        TimestampType(),
+        BooleanType(),
+        IntegerType(),
+        LongType(),
+        DoubleType(),
+        FloatType(),
+        ArrayType(IntegerType()),
+        ArrayType(ByteType()),
+        ArrayType(LongType()),
+        ArrayType(FloatType()),
+        MapType(StringType(), LongType()),
+        MapType(StringType(), DoubleType()),
+    )
+}
+
+
+def _columns(*columns: tuple[str, str, str]) -> StructType:
+    schema = StructType()
+    for name, kind, comment in columns:
+        schema = schema.add(name, _KINDS[kind], True, {"comment": comment})
+    return schema
+
+
+EVENTS = Table(
+    "events",
+    "one thing a user did, clean",
+    _columns(
+        ("user_id", "string", "who did it"),
+        ("item_id", "string", "the item it was done to; null for a search only"),
+        ("event_type", "string", "view, cart, purchase, search, favourite or remove"),
+        ("event_ts", "timestamp", "when, an instant (shown in the session's zone)"),
+        ("session_id", "string", "<user_id>@<first second of the session since 1970>"),
+        ("price", "double", "price at that moment, in the source's currency"),
+        ("category", "string", "category of the item as the event told it"),
+        ("brand", "string", "brand of the item as the event told it"),
+        ("query", "string", "words searched for"),
+        ("run_date", "date", "date of the run that brought this event in"),
+        ("event_date", "date", "day of the event in the source's zone"),
+    ),
+    key=("user_id", "event_ts", "item_id", "event_type"),
+    partition="event_date",
+)
+
+QUARANTINE = Table(
+    "quarantine",
+    "one raw row that was refused",
+    _columns(
+        ("run_date", "date", "date of the run that refused it"),
+        ("reason", "string", "why, the first reason that applies"),
+        ("raw", "string", "the row: the line itself if it could not be parsed, else its columns as JSON"),
+        ("source_file", "string", "file it came from"),
+    ),
+    partition="run_date",
+)
+
+ITEMS = Table(
+    "items",
+    "one item ever seen",
+    _columns(
+        ("item_id", "string", "the source's id"),
+        ("item_idx", "int", "position in the vocabulary, from 2, given once by (first run, id)"),
+        ("first_seen", "date", "day of its first event"),
+        ("last_seen", "date", "day of its newest event"),
+        ("num_events", "bigint", "events of all kinds in the lake"),
+        ("num_users", "bigint", "different users among them"),
+        ("category", "string", "latest known category"),
+        ("brand", "string", "latest known brand"),
+        ("price", "double", "latest known price"),
+        ("available", "boolean", "may be recommended"),
+    ),
+    key=("item_id",),
+)
+
+ITEM_DAYS = Table(
+    "item_days",
+    "one item, one kind of event, one day",
+    _columns(
+        ("item_id", "string", "the item"),
+        ("event_type", "string", "the kind of event"),
+        ("num_events", "bigint", "how often on that day"),
+        ("event_date", "date", "the day, in the source's zone"),
+    ),
+    key=("event_date", "item_id", "event_type"),
+    partition="event_date",
+)
+
+HISTORIES = Table(
+    "histories",
+    "one user's recent past, oldest first; the arrays run in parallel",
+    _columns(
+        ("user_id", "string", "the user"),
+        ("as_of", "date", "up to which run date the history reaches"),
+        ("item_idxs", "array<int>", "items (items.item_idx); 1 for a search"),
+        ("event_types", "array<tinyint>", "1 view, 2 cart, 3 purchase, 4 search, 5 favourite, 6 remove"),
+        ("event_tss", "array<bigint>", "times in microseconds since 1970"),
+        ("session_nos", "array<int>", "sessions of this history, counted from 1"),
+        ("prices", "array<float>", "prices; null where unknown"),
+        ("purchased", "array<int>", "items bought (items.item_idx), newest first, bounded"),
+        ("first_event_ts", "timestamp", "first event in the lake"),
+        ("last_event_ts", "timestamp", "newest event"),
+        ("num_events", "bigint", "events in the lake, also those that the arrays no longer hold"),
+        ("user_bucket", "int", "hash bucket of the user"),
+    ),
+    key=("user_id",),
+    partition="user_bucket",
+)
+
+WINDOWS = Table(
+    "windows",
+    "one fixed-length window of a user's past: input positions, padded on the left, and what came next",
+    _columns(
+        ("run_date", "date", "date of the training set"),
+        ("user_id", "string", "the user"),
+        ("window_no", "int", "0 test, 1 validation, from 2 on training windows, newest first"),
+        ("window_id", "bigint", "62-bit hash of user and window_no"),
+        ("user_idx", "int", "hash bucket of the user, from 1, for user embeddings"),
+        ("item_idxs", "array<int>", "L items; 0 padding, 1 unknown or search"),
+        ("event_types", "array<int>", "L event codes; 0 padding"),
+        (
+            "gap_buckets",
+            "array<int>",
+            "L times since the event before, 1 + log2(seconds + 1), at most 24; 0 padding",
+        ),
+        ("session_starts", "array<int>", "L flags, 1 where a session begins"),
+        ("target_idxs", "array<int>", "L next items; 0 where nothing is to be learnt"),
+        ("negative_idxs", "array<int>", "L x K items, K per target, none of them the user's own"),
+        ("seen_idxs", "array<int>", "validation and test: the items the user touched before the target"),
+        ("user_num_events", "int", "events of the user when the input ends, as kept in histories"),
+        ("user_num_purchases", "int", "purchases among them"),
+        ("user_mean_price", "float", "mean known price among them, 0 if none is known"),
+        ("split", "string", "train, validation or test"),
+    ),
+    key=("run_date", "user_id", "window_no"),
+    partition="run_date",
+)
+
+MODELS = Table(
+    "models",
+    "one trained model",
+    _columns(
+        ("model_version", "string", "<run date>-<model>-<hash of settings, code, windows and seed>"),
+        ("run_date", "date", "date of its training set"),
+        ("model", "string", "architecture, a file in sparkrec/models"),
+        ("path", "string", "folder with its weights"),
+        ("vocabulary_lineage", "string", "id of the items table it was trained on"),
+        ("vocabulary_size", "int", "indices it knows, padding and unknown included"),
+        ("settings_hash", "string", "hash of the settings of run, prepare, window and train"),
+        ("tables_read", "map<string,bigint>", "table versions it was trained from"),
+        ("metrics", "map<string,double>", "held-out figures, <split>_[popular_]<metric>, full ranking"),
+        ("status", "string", "candidate, champion (its recommendations are published) or retired"),
+        ("trained_at", "timestamp", "when training ended"),
+    ),
+    key=("model_version",),
+)
+
+RECOMMENDATIONS = Table(
+    "recommendations",
+    "one suggestion",
+    _columns(
+        ("run_date", "date", "the night it was made"),
+        ("user_id", "string", "for whom"),
+        ("rank", "int", "1 is best; 1..N without gaps"),
+        ("item_id", "string", "the suggested item"),
+        ("score", "double", "the model's inner product, or events counted by a fallback"),
+        ("source", "string", "model, or which fallback and why"),
+        ("because_item_id", "string", "the past item that contributed most, where reasons are on"),
+        ("model_version", "string", "the model of that night"),
+    ),
+    key=("run_date", "user_id", "rank"),
+    partition="run_date",
+)
+
+METRICS = Table(
+    "metrics",
+    "one figure",
+    _columns(
+        ("run_date", "date", "the night"),
+        ("model_version", "string", "what was measured: a model, or 'popular'"),
+        ("protocol", "string", "how targets were held out and ranked"),
+        ("slice", "string", "which users: all, repeat (target seen before) or novel"),
+        ("metric", "string", "hr or ndcg"),
+        ("k", "int", "cut-off"),
+        ("against", "string", "the other model of a paired difference, else ''"),
+        ("value", "double", "mean over users"),
+        ("low", "double", "lower end of the 95 % interval over users"),
+        ("high", "double", "upper end"),
+        ("num_users", "bigint", "users measured"),
+    ),
+    key=("run_date", "model_version", "protocol", "slice", "metric", "k", "against"),
+    partition="run_date",
+)
+
+RUNS = Table(
+    "runs",
+    "one execution of one job",
+    _columns(
+        ("run_id", "string", "<job>@<run date>@<start in microseconds>"),
+        ("job", "string", "prepare, window, train, recommend or evaluate"),
+        ("run_date", "date", "the date it ran for"),
+        ("started_at", "timestamp", "start"),
+        ("ended_at", "timestamp", "end"),
+        ("status", "string", "complete or failed"),
+        ("rows_in", "bigint", "rows read from the job's main input"),
+        ("rows_out", "map<string,bigint>", "rows written, by table"),
+        ("versions_read", "map<string,bigint>", "table versions read"),
+        ("versions_written", "map<string,bigint>", "table versions written"),
+        ("settings_hash", "string", "hash of all settings"),
+        ("code_version", "string", "hash of the package's source"),
+        ("message", "string", "what the job said of itself, or why it failed"),
+    ),
+    key=("run_id",),
+)
+
+ALL = (EVENTS, QUARANTINE, ITEMS, ITEM_DAYS, HISTORIES, WINDOWS, MODELS, RECOMMENDATIONS, METRICS, RUNS)
