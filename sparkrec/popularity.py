@@ -1,0 +1,26 @@
+"""How often every item occurred, as one vector by item index."""
+
+from datetime import date, timedelta
+
+import numpy as np
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from sparkrec.sequences import Ints
+
+
+def count_by_index(items: DataFrame, item_days: DataFrame, last_day: date, num_days: int | None = None) -> Ints:
+    """Return the events of every item up to `last_day`, or of the `num_days` that end with it; (vocabulary size,).
+
+    One number per catalogue item passes through the driver, as do the item vectors of a model.
+    """
+    days = item_days.where(F.col("event_date") <= F.lit(last_day))
+    if num_days is not None:
+        days = days.where(F.col("event_date") > F.lit(last_day - timedelta(days=num_days)))
+    counted = days.groupBy("item_id").agg(F.sum("num_events").alias("num_events"))
+    indexed = items.select("item_id", "item_idx").join(counted, "item_id", how="left")  # one row per item_id
+    rows = indexed.select("item_idx", F.coalesce("num_events", F.lit(0)).alias("num_events")).toArrow()
+    item_idxs = rows.column("item_idx").to_numpy()
+    counts = np.zeros(int(item_idxs.max(initial=1)) + 1, dtype=np.int64)
+    counts[item_idxs] = rows.column("num_events").to_numpy()
+    return counts

@@ -1,0 +1,109 @@
+"""Find the raw files of a run and see, before Spark starts, that they can be what the source says."""
+
+import csv
+import glob
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sparkrec.config import Source
+from sparkrec.errors import RefusedError
+from sparkrec.lake import local_path
+
+
+@dataclass(frozen=True)
+class Input:
+    """What to read: a path that Spark understands, and the columns of a csv in file order, where already known."""
+
+    path: str
+    columns: tuple[str, ...] | None = None
+
+
+def resolve_input(source: Source, path: str | None, run_date: date) -> Input:
+    """Return the input of a run; refuse one that is missing, empty or lacks a mapped column."""
+    wanted = path or source.path
+    if not wanted:
+        raise RefusedError(f"source {source.name} names no path of its own; give --input PATH")
+    wanted = wanted.replace("{date}", run_date.isoformat())
+    if local_path(wanted) is None:
+        return Input(wanted)  # the columns are looked up by Spark
+    files = _files_of(wanted)
+    if not files:
+        raise RefusedError(f"input {wanted}: no such file or folder; check the path{_sample_hint(source)}")
+    if source.format == "delta":
+        return Input(wanted)
+    full = [file for file in files if file.stat().st_size]
+    if not full:
+        raise RefusedError(f"input {wanted}: empty ({len(files)} file(s), 0 bytes); was the download cut off?")
+    columns = _columns_of(full[0], source)
+    if columns is not None:
+        check_columns(source, columns, str(full[0]))
+    return Input(wanted, columns if source.format == "csv" else None)
+
+
+def check_columns(source: Source, found: tuple[str, ...], where: str) -> None:
+    """Refuse a file that lacks a column which the mapping names."""
+    if source.file_columns and not source.header and len(found) != len(source.file_columns):
+        raise RefusedError(
+            f"{where}: {len(found)} columns, source {source.name} says {len(source.file_columns)}"
+            f" ({', '.join(source.file_columns)}); mend file_columns or separator"
+        )
+    names = tuple(source.file_columns) if source.file_columns and not source.header else found
+    missing = [name for name in source.columns.raw_names() if name not in names]
+    if missing:
+        raise RefusedError(
+            f"{where}: source {source.name} maps {', '.join(missing)}, the file has {', '.join(names)};"
+            " mend `columns` in the source file"
+        )
+
+
+def latest_sample_day(source: Source) -> date:
+    """Return the newest day that the sample folder holds."""
+    days = []
+    for file in Path(source.path or "").glob("*.*"):
+        try:
+            days.append(date.fromisoformat(file.name.split(".")[0]))
+        except ValueError:
+            continue
+    if not days:
+        raise RefusedError(
+            f"--date is not given and there is no sample in {source.path}/ to take it from;"
+            " give --date YYYY-MM-DD, or run 'make sample' first"
+        )
+    return max(days)
+
+
+def _sample_hint(source: Source) -> str:
+    return ", or run 'make sample' first" if source.name == "sample" else ""
+
+
+def _files_of(path: str) -> list[Path]:
+    found = [Path(name) for name in sorted(glob.glob(str(local_path(path))))]  # noqa: PTH207 - the pattern is absolute
+    files: list[Path] = []
+    for entry in found:
+        files.extend(sorted(entry.rglob("*")) if entry.is_dir() else [entry])
+    # Spark and Hadoop skip hidden files and logs too.
+    return [file for file in files if file.is_file() and not file.name.startswith((".", "_"))]
+
+
+def _columns_of(file: Path, source: Source) -> tuple[str, ...] | None:
+    try:
+        if source.format == "parquet":
+            return tuple(pq.read_schema(file).names)
+        if source.format == "csv":
+            return tuple(next(csv.reader([_first_line(file)], delimiter=source.separator)))
+    except (OSError, pa.ArrowInvalid, UnicodeDecodeError) as error:
+        raise RefusedError(f"{file}: cannot be read as {source.format} ({error}); is it damaged?") from error
+    return None
+
+
+def _first_line(file: Path) -> str:
+    with pa.input_stream(str(file), compression="detect") as stream:
+        start = stream.read(1 << 16) or b""
+    line = next((line for line in start.decode("utf-8-sig").splitlines() if line.strip()), "")
+    if not line:
+        raise RefusedError(f"input {file}: empty; was the download cut off?")
+    return line

@@ -1,0 +1,73 @@
+"""Users' pasts as flat NumPy arrays, and the padded matrices that models read. Windows and scoring share them.
+
+U users   E events of all users, end to end   N rows   L positions
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from sparkrec.tables import FIRST_ITEM, PAD, UNKNOWN
+
+Ints = npt.NDArray[np.int64]
+MAX_GAP_BUCKET = 24
+
+
+@dataclass(frozen=True)
+class Pasts:
+    """The histories of U users. The events of user u are `starts[u]:ends[u]` of the flat arrays, oldest first."""
+
+    starts: Ints
+    ends: Ints
+    item_idxs: Ints
+    event_types: Ints
+    gap_buckets: Ints
+    session_starts: Ints
+
+
+def read_pasts(batch: pa.RecordBatch) -> Pasts:
+    """Return the pasts of a batch of `histories` rows."""
+    item_idxs, starts, ends = flatten(batch.column("item_idxs"))
+    event_types = flatten(batch.column("event_types"))[0]
+    seconds = flatten(batch.column("event_tss"))[0] // 1_000_000
+    session_nos = flatten(batch.column("session_nos"))[0]
+    is_first = np.zeros(len(item_idxs), dtype=bool)
+    is_first[starts[ends > starts]] = True
+    new_session = is_first | (np.diff(session_nos, prepend=0) != 0)
+    return Pasts(starts, ends, item_idxs, event_types, gap_buckets(seconds, is_first), new_session.astype(np.int64))
+
+
+def flatten(column: pa.ListArray) -> tuple[Ints, Ints, Ints]:
+    """Return a list column's values end to end, and where each row's values start and end."""
+    ends = np.cumsum(column.value_lengths().to_numpy(zero_copy_only=False), dtype=np.int64)
+    starts = np.concatenate([np.zeros(1, dtype=np.int64), ends[:-1]])
+    return column.flatten().to_numpy(zero_copy_only=False).astype(np.int64), starts, ends
+
+
+def gap_buckets(seconds: Ints, is_first: npt.NDArray[np.bool_]) -> Ints:
+    """Return 1 + log2(seconds since the event before + 1), at most MAX_GAP_BUCKET; 1 for a user's first event."""
+    gaps = np.where(is_first, 0, np.diff(seconds, prepend=seconds[:1]))
+    buckets: Ints = np.minimum(1 + np.log2(np.maximum(gaps, 0) + 1).astype(np.int64), MAX_GAP_BUCKET)
+    return buckets
+
+
+def align_right(values: Ints, starts: Ints, ends: Ints, length: int, shift: int = 0) -> Ints:
+    """Return an (N, L) matrix: the newest `length` values of every `start:end`, padded with PAD on the left.
+
+    With `shift` the window is taken as it is and the values are those `shift` places later.
+    """
+    positions_NL = ends[:, None] - length + np.arange(length)[None, :]
+    inside_NL = positions_NL >= starts[:, None]
+    if not len(values):
+        return np.zeros(positions_NL.shape, dtype=np.int64)
+    picked_NL = values[np.clip(positions_NL + shift, 0, len(values) - 1)]
+    return np.where(inside_NL, picked_NL, PAD)
+
+
+def hide_unknown(item_idxs: Ints, is_known: npt.NDArray[np.bool_], instead: int = UNKNOWN) -> Ints:
+    """Return the items with those that the model does not know (too rare, or newer than it) replaced."""
+    in_vocabulary = np.minimum(item_idxs, len(is_known) - 1)
+    known = (item_idxs < len(is_known)) & is_known[in_vocabulary]
+    return np.where((item_idxs >= FIRST_ITEM) & ~known, instead, item_idxs)
