@@ -1,0 +1,1 @@
+"""Stage 2: histories to fixed-length training windows with negatives."""
