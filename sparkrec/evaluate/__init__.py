@@ -1,0 +1,1 @@
+"""Stage 5: rank held-out targets against the whole catalogue and turn ranks into figures."""
