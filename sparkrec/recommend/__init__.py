@@ -1,0 +1,1 @@
+"""Stage 4: the top N items of every user, checked and published."""
