@@ -1,0 +1,65 @@
+# sparkrec: `make` lists the targets. Variables: CONFIG, DATE, LAKE, SOURCE, INPUT, MASTER, SET="section.key=value …".
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help install sample nightly prepare window train recommend evaluate test check faults cluster-night lock clean
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+submit = spark-submit $(if $(MASTER),--master $(MASTER)) jobs/$(1).py \
+	$(if $(CONFIG),--config $(CONFIG)) $(if $(DATE),--date $(DATE)) $(if $(LAKE),--lake $(LAKE)) \
+	$(foreach setting,$(SET),--set $(setting)) $(2)
+clicks = $(if $(SOURCE),--source $(SOURCE)) $(if $(INPUT),--input '$(INPUT)')
+# The sample is made only where no clicks of one's own are named.
+need_sample = $(if $(SOURCE)$(INPUT),,python -m sparkrec.sample --if-missing)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo 'Variables: CONFIG=conf/local.yaml DATE=YYYY-MM-DD LAKE=lake SOURCE=conf/sources/….yaml INPUT=path MASTER=spark://… SET="section.key=value …"'
+
+install: ## Python environment, Delta jars, Spark defaults; does nothing the second time
+	@./install/install.sh
+
+sample: install ## make a clickstream in sample/; EVENTS USERS ITEMS DAYS SEED FORMAT=csv|parquet OUT
+	@python -m sparkrec.sample $(if $(EVENTS),--events $(EVENTS)) $(if $(USERS),--users $(USERS)) \
+		$(if $(ITEMS),--items $(ITEMS)) $(if $(DAYS),--days $(DAYS)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(FORMAT),--format $(FORMAT)) $(if $(OUT),--out $(OUT))
+
+nightly: install ## all five stages for one date, on the sample or on SOURCE and INPUT
+	@$(need_sample)
+	@$(call submit,nightly,$(clicks))
+
+prepare: install ## stage 1: raw clicks -> events, quarantine, items, item_days, histories
+	@$(need_sample)
+	@$(call submit,prepare,$(clicks))
+
+window: install ## stage 2: histories -> windows with negatives
+	@$(call submit,window)
+
+train: install ## stage 3: windows -> a model and its held-out figures
+	@$(call submit,train)
+
+recommend: install ## stage 4: histories and a model -> top N per user, checked and published
+	@$(call submit,recommend)
+
+evaluate: install ## stage 5: held-out targets -> hit rate and NDCG beside most-popular
+	@$(call submit,evaluate)
+
+test: install ## all tests that need no more than minutes
+	@python -m pytest
+
+check: install ## ruff, mypy --strict, tests of the architecture
+	@ruff check . && ruff format --check . && mypy && python -m pytest tests/test_architecture.py tests/test_config.py
+
+faults: install ## scripted faults and kills at every stage (longer than the tests)
+	@python benchmarks/faults.py
+
+cluster-night: install ## the sample's night on a standalone Spark cluster of two workers on this machine
+	@python benchmarks/cluster_night.py
+
+lock: install ## resolve the dependencies of pyproject.toml anew
+	@uv pip compile -q --python-version 3.11 --generate-hashes --no-header --no-annotate --extra dev \
+		--override install/overrides.txt pyproject.toml -o install/requirements.lock
+	@echo uv | uv pip compile -q --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		-c install/requirements.lock - -o install/uv.lock
+
+clean: ## remove the sample, its lake and caches; the environment stays
+	@rm -rf sample lake .pytest_cache .mypy_cache .ruff_cache spark-warehouse
