@@ -3,32 +3,24 @@
 spark-submit jobs/evaluate.py --date 2019-10-01
 """
 
-from pathlib import Path
-
-from sparkrec.errors import SparkrecError
 from sparkrec.evaluate.figures import figures_of
 from sparkrec.evaluate.held_out import rank_held_out
 from sparkrec.evaluate.summary import num_users, overall, sentence_of
 from sparkrec.job import Run, start
 from sparkrec.popularity import count_by_index
-from sparkrec.recommend.choose import published_version
+from sparkrec.recommend.choose import published_model
 from sparkrec.tables import ITEM_DAYS, ITEMS, METRICS, MODELS, RECOMMENDATIONS, WINDOWS
 
 
 def main(run: Run) -> None:
     lake, settings = run.lake, run.settings.evaluate
     of_the_night = f"run_date = '{run.date}'"
-    version = published_version(lake.read(RECOMMENDATIONS).where(of_the_night))
-    model = lake.read(MODELS).where(f"model_version = '{version}'").select("path").first()
-    if model is None:
-        raise SparkrecError(
-            f"recommendations {run.date}: nothing is published; run 'make recommend DATE={run.date}' first"
-        )
+    version, folder = published_model(lake.read(RECOMMENDATIONS).where(of_the_night), lake.read(MODELS), run.date)
     held_out = lake.read(WINDOWS).where(of_the_night).where("split != 'train'")
     counts = count_by_index(lake.read(ITEMS), lake.read(ITEM_DAYS), run.date)
 
-    ranks = rank_held_out(held_out, Path(model["path"]), counts, settings.tile_users).where("split = 'test'")
-    lake.replace(METRICS, figures_of(ranks, run.date, str(version), settings.top_k), where=of_the_night)
+    ranks = rank_held_out(held_out, folder, counts, settings.tile_users).where("split = 'test'")
+    lake.replace(METRICS, figures_of(ranks, run.date, version, settings.top_k), where=of_the_night)
     figures = lake.read(METRICS).where(of_the_night)
     run.figures.update(overall(figures))
     run.rows_in = num_users(figures)

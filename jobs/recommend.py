@@ -3,8 +3,6 @@
 spark-submit jobs/recommend.py --date 2019-10-01
 """
 
-from pyspark.sql import functions as F
-
 from sparkrec.job import Run, start
 from sparkrec.popularity import count_by_index
 from sparkrec.prepare.as_of import histories_as_of
@@ -12,7 +10,7 @@ from sparkrec.recommend.check import check_night, look_at
 from sparkrec.recommend.choose import check_vocabulary, choose_model, published_version, with_champion
 from sparkrec.recommend.fallback import popular_step
 from sparkrec.recommend.score import ScorePlan, available_mask, name_items, score_users
-from sparkrec.tables import ITEM_DAYS, ITEMS, MODELS, RECOMMENDATIONS, conform
+from sparkrec.tables import ITEM_DAYS, ITEMS, MODELS, RECOMMENDATIONS
 
 
 def main(run: Run) -> None:
@@ -35,14 +33,8 @@ def main(run: Run) -> None:
         popular_step("popular_all_time", all_time, may_offer, enough, least=1),
     )
     scored = score_users(histories, ScorePlan(model["path"], top_n, settings.tile_users, may_offer, ladder))
-    night = name_items(scored, items).withColumns(
-        {
-            "run_date": F.lit(run.date),
-            "because_item_id": F.lit(None).cast("string"),
-            "model_version": F.lit(model["model_version"]),
-        }
-    )
-    staged = lake.stage(RECOMMENDATIONS.name, conform(night, RECOMMENDATIONS))
+    night = name_items(scored, items, run.date, model["model_version"])
+    staged = lake.stage(RECOMMENDATIONS.name, night)
     found = look_at(staged, top_n)
     check_night(found, run.rows_in, top_n, f"{lake.path(RECOMMENDATIONS)} {run.date}")
     lake.replace(RECOMMENDATIONS, staged, where=of_the_night)

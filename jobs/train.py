@@ -3,16 +3,13 @@
 spark-submit jobs/train.py --date 2019-10-01 --set train.num_workers=2
 """
 
-from math import nan
-
 from sparkrec.evaluate.held_out import rank_held_out
 from sparkrec.evaluate.summary import held_out_figures
 from sparkrec.job import Run, code_version, now, start
-from sparkrec.models.store import has_model
 from sparkrec.popularity import count_by_index
 from sparkrec.tables import ITEM_DAYS, ITEMS, MODELS, WINDOWS
 from sparkrec.train.candidate import model_row, plan_training, with_candidate
-from sparkrec.train.launch import launch, training_summary
+from sparkrec.train.launch import in_words, train_or_reuse
 from sparkrec.train.plan import pin_training_set
 
 
@@ -27,23 +24,13 @@ def main(run: Run) -> None:
     )
     version = plan.card.model_version
 
-    if has_model(plan.folder):
-        run.say(f"{version} is trained already and is used again")
-    else:
-        launch(run.spark, plan)
-    told = training_summary(plan.folder)
-
+    told = train_or_reuse(run.spark, plan)
     held_out = windows.where("split != 'train'")
     ranks = rank_held_out(held_out, plan.folder, counts, run.settings.evaluate.tile_users)
     figures = held_out_figures(ranks, version, run.date, run.settings.evaluate.top_k)
     candidate = model_row(run.spark, plan, run.date, run.settings, lake.versions_read, figures, now())
     lake.overwrite(MODELS, with_candidate(lake.read_or_empty(MODELS), candidate, version, run.date))
-    run.say(
-        f"{version}: {run.rows_in:,} windows, {told['epochs']} epochs ({told['steps']:,} steps,"
-        f" {told['passes']} passes counted) in {told['seconds']:.1f} s on {run.settings.train.num_workers} rank(s),"
-        f" best epoch {told['best_epoch']}; validation NDCG@10 {figures.get('validation_ndcg10', nan):.4f},"
-        f" most-popular {figures.get('validation_popular_ndcg10', nan):.4f}"
-    )
+    run.say(f"{version}: {run.rows_in:,} windows, {in_words(told, figures)}")
 
 
 if __name__ == "__main__":

@@ -62,11 +62,29 @@ class Run:
 Main = Callable[[Run], None]
 
 
+@dataclass(frozen=True)
+class Order:
+    """A job as it was asked for: parsed and checked, before Spark starts."""
+
+    job: str
+    date: date
+    settings: Settings
+    source: Source | None
+    input: Input | None
+    asked_at: datetime
+
+
 def start(description: str, main: Main, *, reads_clicks: bool = False) -> None:
     """Run a job as a program: exit code 0 when its tables for the date are complete, 1 otherwise."""
     job = Path(sys.argv[0]).stem
     try:
-        run_job(job, description, main, sys.argv[1:], reads_clicks=reads_clicks)
+        order = take_order(job, description, sys.argv[1:], reads_clicks=reads_clicks)
+        with locked(order.settings.lake.root):
+            spark = start_session(order.settings.spark)
+            try:
+                carry_out(order, spark, main)
+            finally:
+                spark.stop()
     except SparkrecError as error:
         print(f"{job}: {error}", file=sys.stderr)
         sys.exit(1)
@@ -76,24 +94,25 @@ def start(description: str, main: Main, *, reads_clicks: bool = False) -> None:
         sys.exit(1)
 
 
-def run_job(job: str, description: str, main: Main, words: list[str], *, reads_clicks: bool) -> None:
-    """Parse, check, then start Spark and run `main`."""
+def take_order(job: str, description: str, words: list[str], *, reads_clicks: bool) -> Order:
+    """Parse the arguments and check all that can be checked without Spark."""
+    asked_at = now()
     arguments = _parse(description, words, reads_clicks)
     settings = load_settings(arguments.config, arguments.set, arguments.lake)
     source, place, run_date = _what_to_read(arguments, reads_clicks)
     check_writable(settings.lake.root)
-    started_at = now()
-    with locked(settings.lake.root):
-        spark = start_session(settings.spark)
-        try:
-            lake = Lake(spark, settings.lake.root)
-            run = Run(job, run_date, settings, spark, lake, started_at, source, place)
-            if job == "nightly":
-                main(run)
-            else:
-                execute(run, main)
-        finally:
-            spark.stop()
+    return Order(job, run_date, settings, source, place, asked_at)
+
+
+def carry_out(order: Order, spark: SparkSession, main: Main) -> Run:
+    """Run `main` of a stage, recorded in `runs`, or of the nightly chain, whose stages record themselves."""
+    lake = Lake(spark, order.settings.lake.root)
+    run = Run(order.job, order.date, order.settings, spark, lake, order.asked_at, order.source, order.input)
+    if order.job == "nightly":
+        main(run)
+    else:
+        execute(run, main)
+    return run
 
 
 def execute(run: Run, main: Main) -> None:

@@ -105,8 +105,10 @@ def _explain(model: type[BaseModel], fault: Any) -> str:
         close = difflib.get_close_matches(str(fault["loc"][-1]), right, n=1)
         hint = f"did you mean '{close[0]}'? " if close else ""
         return f"{where}: no such setting; {hint}the right ones are {', '.join(right)}"
+    if fault["type"] == "missing":
+        return f"{where}: missing, and needed"
     wanted = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    found = "" if fault["type"] in ("missing", "value_error") else f", found {fault['input']!r}"
+    found = "" if fault["type"] == "value_error" else f", found {fault['input']!r}"
     return f"{where or 'file'}: wanted {wanted}{found}" if fault["type"] != "value_error" else f"{where}: {wanted}"
 
 

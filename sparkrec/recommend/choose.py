@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date
+from pathlib import Path
 
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
@@ -50,3 +51,14 @@ def published_version(night: DataFrame) -> str | None:
     """Return the model of a night's published rows, None where nothing is published."""
     row = night.select("model_version").first()
     return row["model_version"] if row else None
+
+
+def published_model(night: DataFrame, models: DataFrame, run_date: date) -> tuple[str, Path]:
+    """Return version and folder of the model of a night's published rows."""
+    version = published_version(night)
+    model = models.where(F.col("model_version") == F.lit(version)).select("path").first()
+    if version is None or model is None:
+        raise SparkrecError(
+            f"recommendations {run_date}: nothing is published; run 'make recommend DATE={run_date}' first"
+        )
+    return version, Path(model["path"])

@@ -5,6 +5,7 @@ B users of a tile   L positions   D width   V vocabulary size   N items per user
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import date
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.models.store import load_model
 from sparkrec.recommend.fallback import Step, fill_up
 from sparkrec.sequences import Ints, align_right, flatten, hide_unknown, read_pasts
-from sparkrec.tables import FIRST_ITEM
+from sparkrec.tables import FIRST_ITEM, RECOMMENDATIONS, conform
 
 SCORED = (
     StructType()
@@ -49,9 +50,15 @@ def score_users(histories: DataFrame, plan: ScorePlan) -> DataFrame:
     return histories.select(HISTORY_COLUMNS).mapInArrow(_scorer(plan), SCORED)
 
 
-def name_items(scored: DataFrame, items: DataFrame) -> DataFrame:
-    """Add item_id."""
-    return scored.join(items.select("item_idx", "item_id"), "item_idx", how="left")  # one row per item_idx
+def name_items(scored: DataFrame, items: DataFrame, run_date: date, model_version: str) -> DataFrame:
+    """Return the rows of `recommendations`: items by their ids, the night and the model on every row."""
+    named = scored.join(items.select("item_idx", "item_id"), "item_idx", how="left")  # one row per item_idx
+    told = {
+        "run_date": F.lit(run_date),
+        "because_item_id": F.lit(None).cast("string"),
+        "model_version": F.lit(model_version),
+    }
+    return conform(named.withColumns(told), RECOMMENDATIONS)
 
 
 def _scorer(plan: ScorePlan) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:

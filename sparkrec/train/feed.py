@@ -65,15 +65,11 @@ class Feed:
         self._opened = open_reader(files.urls, ["window_id", *columns], rank, num_ranks, seed)
         self._reader = self._opened.__enter__()
         sizes = rows_of_pass(self._reader)
-        if not sizes:
-            raise SparkrecError(
-                f"windows: rank {rank} of {num_ranks} gets no row group; lower train.num_workers, or raise window.files"
-                " or lower window.row_group_rows and run 'make window' again"
-            )
         self.rows_per_pass = sum(sizes)
         self.passes = Passes(len(sizes), [], [])
         self._batch_size = batch_size
-        self._shuffle_rows = max(shuffle_rows, batch_size)
+        # A buffer of more than a pass would hold some windows twice and hand them over before others come once.
+        self._shuffle_rows = max(min(shuffle_rows, self.rows_per_pass), batch_size)
         self._order = np.random.default_rng([seed, rank])
         self._queue: queue.Queue[RowGroup | BaseException] = queue.Queue(READ_AHEAD)
         self._stopping = threading.Event()

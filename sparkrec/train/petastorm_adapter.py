@@ -16,6 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sparkrec.errors import SparkrecError
+
+VENTILATED_AHEAD = 1000
+
 
 class ParquetPiece:
     """One row group of one file; what pyarrow called ParquetDatasetPiece."""
@@ -97,17 +101,26 @@ def open_reader(urls: Sequence[str], columns: Sequence[str], rank: int, num_rank
     at the end of passes and promises no order.
     """
     filesystem, _ = fsspec.core.url_to_fs(urls[0])
-    reader = _import_petastorm().make_batch_reader(
-        list(urls),
-        schema_fields=[f"^{name}$" for name in columns],
-        reader_pool_type="dummy",
-        shuffle_row_groups=True,
-        num_epochs=None,
-        cur_shard=rank,
-        shard_count=num_ranks,
-        seed=seed + 1,  # Petastorm takes 0 for "no seed"
-        filesystem=filesystem,
-    )
+    petastorm = _import_petastorm()
+    try:
+        reader = petastorm.make_batch_reader(
+            list(urls),
+            schema_fields=[f"^{name}$" for name in columns],
+            reader_pool_type="dummy",
+            shuffle_row_groups=True,
+            num_epochs=None,
+            cur_shard=rank,
+            shard_count=num_ranks,
+            seed=seed + 1,  # Petastorm takes 0 for "no seed"
+            filesystem=filesystem,
+        )
+    except petastorm.NoDataAvailableError as error:
+        raise SparkrecError(
+            f"windows: fewer row groups than the {num_ranks} ranks; lower train.num_workers, or raise window.files"
+            " or lower window.row_group_rows and run 'make window' again"
+        ) from error
+    # The dummy pool queues indices only; with Petastorm's limit of four it sleeps most of the time.
+    reader.ventilator._max_ventilation_queue_size = VENTILATED_AHEAD
     try:
         yield reader
     finally:

@@ -241,6 +241,7 @@ def _keep_best(
         "seconds": seconds,
         "in_training_ndcg10": best,
         "passes": passes,
+        "ranks": plan.settings.num_workers,
     }
     (best_folder / "training.json").write_text(json.dumps(summary), encoding="utf-8")
     best_folder.rename(plan.folder)

@@ -1,0 +1,49 @@
+"""One Spark session for the whole run, and small things that every test file needs."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+ROOT = Path(__file__).parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
+sys.path[:0] = [str(ROOT / "jobs")]
+# Tests are short: code that is compiled quickly beats code that is compiled well.
+os.environ["PYSPARK_SUBMIT_ARGS"] = (
+    "--master local[2] --driver-java-options '-XX:TieredStopAtLevel=1 -XX:+UseSerialGC' pyspark-shell"
+)
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    from sparkrec.config.settings import SparkSettings
+    from sparkrec.session import start_session
+
+    session = start_session(
+        SparkSettings(
+            app_name="sparkrec-tests",
+            properties={
+                "spark.sql.shuffle.partitions": "2",
+                "spark.databricks.delta.snapshotPartitions": "1",
+                "spark.ui.showConsoleProgress": "false",
+            },
+        )
+    )
+    yield session
+    session.stop()
+
+
+@pytest.fixture(autouse=True)
+def _in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The public excerpts beside the project; tests that want them skip where they are not."""
+    if not SHARED_DATA.exists():
+        pytest.skip(f"no public excerpts in {SHARED_DATA}")
+    return SHARED_DATA

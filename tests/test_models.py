@@ -1,0 +1,96 @@
+"""What every model must pass, whatever its architecture."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from sparkrec.errors import SparkrecError
+from sparkrec.models.registry import ARCHITECTURES, build_model
+from sparkrec.models.sequence_model import ModelShape, SequenceModel
+from sparkrec.models.store import CARD, WEIGHTS, Card, has_model, load_model, read_card, save_model
+
+SHAPE = ModelShape(vocabulary_size=30, length=8, width=16, num_blocks=2, num_heads=2, dropout=0.1)
+models = pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+
+
+def untrained(name: str) -> SequenceModel:
+    torch.manual_seed(7)
+    model = build_model(name, SHAPE).eval()
+    model.is_known_V[2:] = True
+    return model
+
+
+def inputs(items: list[int]) -> dict[str, Tensor]:
+    item_BL = torch.tensor([[0] * (SHAPE.length - len(items)) + items])
+    kinds = (item_BL > 0).long()
+    return {"item_idxs": item_BL, "event_types": kinds, "gap_buckets": kinds, "session_starts": kinds}
+
+
+@models
+def test_a_later_event_changes_no_earlier_state(name: str) -> None:
+    model = untrained(name)
+    one, other = model.states(inputs([5, 6, 7, 8])), model.states(inputs([5, 6, 7, 20]))
+    assert torch.allclose(one[:, :-1], other[:, :-1], atol=1e-6)
+    assert not torch.allclose(one[:, -1], other[:, -1])
+
+
+@models
+def test_an_earlier_event_does_change_the_state(name: str) -> None:
+    model = untrained(name)
+    assert not torch.allclose(model.states(inputs([5, 6, 7]))[:, -1], model.states(inputs([9, 6, 7]))[:, -1])
+
+
+@models
+def test_padding_changes_no_score(name: str) -> None:
+    model = untrained(name)
+    padded = inputs([5, 6, 7])
+    short = {column: values[:, -3:] for column, values in padded.items()}
+    with torch.inference_mode():
+        assert torch.allclose(model.states(padded)[:, -1], model.states(short)[:, -1], atol=1e-6)
+
+
+@models
+def test_other_users_of_a_batch_change_no_score(name: str) -> None:
+    model = untrained(name)
+    together = {k: torch.cat([v, inputs([9, 10])[k]]) for k, v in inputs([5, 6, 7]).items()}
+    assert torch.allclose(model.states(together)[:1], model.states(inputs([5, 6, 7])), atol=1e-6)
+
+
+@models
+def test_only_known_items_are_scored(name: str) -> None:
+    model = untrained(name)
+    model.is_known_V[4] = False
+    score_V = model.scores(model.states(inputs([5]))[:, -1])[0]
+    assert [index for index, score in enumerate(score_V.tolist()) if score == -torch.inf] == [0, 1, 4]
+
+
+@models
+def test_a_saved_model_scores_the_same(name: str, tmp_path: Path) -> None:
+    model = untrained(name)
+    save_model(tmp_path / "m", model, Card("v", name, SHAPE, "line"))
+    loaded = load_model(str(tmp_path / "m"))
+    assert torch.equal(loaded.states(inputs([5, 6])), model.states(inputs([5, 6])))
+    assert torch.equal(loaded.is_known_V, model.is_known_V)
+    assert read_card(tmp_path / "m") == Card("v", name, SHAPE, "line")
+
+
+def test_half_a_model_is_no_model(tmp_path: Path) -> None:
+    model = untrained("sasrec")
+    save_model(tmp_path / "m", model, Card("v", "sasrec", SHAPE, "line"))
+    (tmp_path / "m" / WEIGHTS).unlink()
+    assert not has_model(tmp_path / "m")
+    (tmp_path / "m" / CARD).write_text("{")
+    with pytest.raises(SparkrecError, match="not a readable model"):
+        read_card(tmp_path / "m")
+
+
+def test_saving_again_replaces_the_whole_folder(tmp_path: Path) -> None:
+    model = untrained("sasrec")
+    save_model(tmp_path / "m", model, Card("v1", "sasrec", SHAPE, "line"))
+    (tmp_path / "m" / "left over").touch()
+    save_model(tmp_path / "m", model, Card("v2", "sasrec", replace(SHAPE, dropout=0.3), "line"))
+    assert sorted(file.name for file in (tmp_path / "m").iterdir()) == [CARD, WEIGHTS]
+    assert read_card(tmp_path / "m").model_version == "v2"

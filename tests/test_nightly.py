@@ -1,0 +1,173 @@
+"""The whole night on a small sample: the tables as promised, twice equals once, a kill leaves no trace."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import deltalake
+import duckdb
+import polars as pl
+import psutil
+import pytest
+from pyspark.sql import SparkSession
+
+from sparkrec.sample.write import SampleSize, write_sample
+from sparkrec.tables import ALL
+from tests.conftest import ROOT
+from tests.running import content, run_job, table
+
+DATE = "2024-03-05"
+SIZE = SampleSize(num_events=15_000, num_users=500, num_items=300, num_days=5)
+QUICK = (
+    "train.num_workers=2",
+    "train.max_epochs=8",
+    "train.width=32",
+    "train.batch_size_per_rank=16",
+    "train.learning_rate=0.005",
+    "train.warmup_steps=10",
+)
+SAME_ACROSS_RUNS = ("events", "quarantine", "items", "item_days", "histories", "windows", "recommendations", "metrics")
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clicks") / "sample"
+    write_sample(folder, SIZE)
+    return folder
+
+
+def words(sample: Path, lake: Path) -> list[str]:
+    settings = [word for setting in QUICK for word in ("--set", setting)]
+    source = ["--source", "conf/sources/sample.yaml", "--input", str(sample)]
+    return [*source, "--date", DATE, "--lake", str(lake), *settings]
+
+
+@pytest.fixture(scope="module")
+def lake(spark: SparkSession, sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    os.chdir(ROOT)
+    root = tmp_path_factory.mktemp("night") / "lake"
+    run_job(spark, "nightly", *words(sample, root))
+    return root
+
+
+def test_every_user_has_ten_recommendations_without_a_gap(lake: Path) -> None:
+    rows = table(lake, "recommendations")
+    lists = rows.group_by("user_id").agg(pl.col("rank").sort(), pl.col("item_id").n_unique())
+    assert lists["rank"].to_list() == [list(range(1, 11))] * len(lists)
+    assert lists["item_id"].to_list() == [10] * len(lists)
+    assert set(lists["user_id"]) == set(table(lake, "events")["user_id"])
+    assert rows["score"].is_finite().all()
+    assert rows["model_version"].n_unique() == 1
+
+
+def test_nothing_bought_is_recommended(lake: Path) -> None:
+    bought = table(lake, "events").filter(event_type="purchase").select("user_id", "item_id")
+    assert len(bought) > 100
+    assert not len(table(lake, "recommendations").join(bought, on=["user_id", "item_id"], how="semi"))
+
+
+def test_every_table_is_there_with_its_columns_comments_and_key(spark: SparkSession, lake: Path) -> None:
+    for promised in ALL:
+        described = spark.sql(f"DESCRIBE delta.`{lake / promised.name}`").collect()
+        found = {row["col_name"]: (row["data_type"], row["comment"]) for row in reversed(described)}
+        for field in promised.schema:
+            assert found[field.name] == (field.dataType.simpleString(), field.metadata["comment"])
+        rows = table(lake, promised.name)
+        assert len(rows)
+        if promised.key:
+            assert not rows.select(promised.key).is_duplicated().any(), promised.name
+
+
+def test_tables_open_with_the_oldest_reader(lake: Path) -> None:
+    for promised in ALL:
+        protocol = deltalake.DeltaTable(lake / promised.name).protocol()
+        assert protocol.min_reader_version == 1, promised.name
+
+
+def test_other_engines_read_the_output(lake: Path) -> None:
+    by_polars = pl.scan_delta(str(lake / "recommendations")).filter(pl.col("rank") == 1).collect()
+    nights = deltalake.DeltaTable(lake / "recommendations").to_pyarrow_dataset()  # noqa: F841 - DuckDB finds it by name
+    by_duckdb = duckdb.sql("SELECT user_id, item_id FROM nights WHERE rank = 1").fetchall()
+    assert sorted(by_duckdb) == sorted(by_polars.select("user_id", "item_id").rows())
+    assert len(by_duckdb) == len(table(lake, "histories"))
+
+
+def test_each_job_left_one_row_in_runs(lake: Path) -> None:
+    runs = table(lake, "runs").sort("started_at")
+    assert runs["job"].to_list() == ["prepare", "window", "train", "recommend", "evaluate"]
+    assert set(runs["status"]) == {"complete"}
+    assert all(ended >= started for started, ended in runs.select("started_at", "ended_at").rows())
+    of_prepare = runs.to_dicts()[0]
+    written = of_prepare["rows_out"]
+    assert written["events"] == len(table(lake, "events"))
+    assert of_prepare["rows_in"] == len(table(lake, "events")) + len(table(lake, "quarantine"))
+
+
+def test_the_sample_has_the_dirt_of_real_logs(lake: Path) -> None:
+    reasons = set(table(lake, "quarantine")["reason"])
+    assert reasons >= {"bot", "duplicate", "malformed", "null user", "null item", "unknown event type"}
+
+
+def test_the_model_learns_more_than_popularity(lake: Path) -> None:
+    figures = {row["model_version"]: row for row in table(lake, "metrics").to_dicts()
+               if row["slice"] == "all" and row["metric"] == "ndcg" and not row["against"]}  # fmt: skip
+    ours = next(row for name, row in figures.items() if name != "popular")
+    assert ours["low"] > figures["popular"]["high"]
+    assert ours["num_users"] == figures["popular"]["num_users"] > 300
+
+
+def test_the_model_is_champion_with_its_held_out_figures(lake: Path) -> None:
+    (model,) = table(lake, "models").to_dicts()
+    metrics = model["metrics"]
+    assert model["status"] == "champion"
+    assert metrics["validation_ndcg10"] > metrics["validation_popular_ndcg10"]
+    assert Path(model["path"]).is_relative_to(lake)
+    assert model["vocabulary_size"] == table(lake, "items")["item_idx"].max() + 1
+
+
+def test_a_date_run_twice_leaves_the_same_rows(spark: SparkSession, sample: Path, lake: Path) -> None:
+    before = {name: content(lake, name) for name in SAME_ACROSS_RUNS}
+    models = content(lake, "models")
+    run_job(spark, "nightly", *words(sample, lake))
+    assert {name: content(lake, name) for name in SAME_ACROSS_RUNS} == before
+    assert content(lake, "models") == models
+    assert len(table(lake, "runs")) == 10
+
+
+def test_a_killed_night_run_again_equals_an_unbroken_one(
+    spark: SparkSession, sample: Path, lake: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "lake"
+    command = [str(Path(sys.executable).parent / "spark-submit"), "jobs/nightly.py", *words(sample, other)]
+    environment = {
+        k: v for k, v in os.environ.items() if not k.startswith(("PYSPARK_SUBMIT", "SPARK_", "PYSPARK_GATEWAY"))
+    }
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+    # A session of its own: the kill takes the JVM and the ranks too, as a machine that stops would.
+    night = subprocess.Popen(command, env=environment, cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 300
+        while not list(other.glob("_models/*.attempt/progress.json")):
+            assert night.poll() is None, "the night ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        members = [process for process in psutil.process_iter() if is_of_session(process, night.pid)]
+        for process in members:
+            process.send_signal(signal.SIGKILL)
+        night.wait()
+    assert not (other / "recommendations").exists()
+
+    run_job(spark, "nightly", *words(sample, other))
+    for name in SAME_ACROSS_RUNS:
+        assert content(other, name) == content(lake, name), name
+
+
+def is_of_session(process: psutil.Process, session: int) -> bool:
+    try:
+        return os.getsid(process.pid) == session
+    except (ProcessLookupError, psutil.Error):
+        return False
