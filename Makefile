@@ -1,7 +1,7 @@
 # sparkrec: `make` lists the targets. Variables: CONFIG, DATE, LAKE, SOURCE, INPUT, MASTER, SET="section.key=value …".
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install sample nightly prepare window train recommend evaluate test check faults cluster-night lock clean
+.PHONY: help install sample nightly prepare window train recommend evaluate test check faults cluster-night docs lock clean
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 submit = spark-submit $(if $(MASTER),--master $(MASTER)) jobs/$(1).py \
@@ -47,13 +47,16 @@ test: install ## all tests that need no more than minutes
 	@python -m pytest
 
 check: install ## ruff, mypy --strict, tests of the architecture
-	@ruff check . && ruff format --check . && mypy && python -m pytest tests/test_architecture.py tests/test_config.py
+	@ruff check . && ruff format --check -q . && mypy && python -m pytest tests/test_architecture.py tests/test_config.py tests/test_docs.py
 
 faults: install ## scripted faults and kills at every stage (longer than the tests)
 	@python benchmarks/faults.py
 
 cluster-night: install ## the sample's night on a standalone Spark cluster of two workers on this machine
 	@python benchmarks/cluster_night.py
+
+docs: install ## write docs/tables.md from the contracts
+	@python docs/write_tables.py
 
 lock: install ## resolve the dependencies of pyproject.toml anew
 	@uv pip compile -q --python-version 3.11 --generate-hashes --no-header --no-annotate --extra dev \

@@ -88,6 +88,8 @@ def test_equal_scores_stand_in_the_order_of_their_index(model: SequenceModel) ->
     twins.load_state_dict(model.state_dict())
     with torch.no_grad():
         twins.item_matrix()[2:35] = 1.0
+    few = lists(histories([3, 4]), twins, plan(top_n=3))
+    assert [row["item_idx"] for row in few["u0"]] == [2, 3, 4]
     found = lists(histories([3, 4]), twins, plan(top_n=33))
     model_items = [row["item_idx"] for row in found["u0"] if row["source"] == "model"]
     assert model_items == [item for item in range(2, 35) if item not in (7, 8)]

@@ -85,8 +85,21 @@ def score_tile(tile: pa.RecordBatch, model: SequenceModel, plan: ScorePlan) -> p
     inside = item < scores_BV.shape[1]
     scores_BV[row[inside], item[inside]] = -torch.inf
     scores_BV[torch.from_numpy(~can_score_B)] = -torch.inf
-    best = scores_BV.topk(min(plan.top_n, scores_BV.shape[1]), dim=1)
-    return _rows(tile, best.values.numpy(), best.indices.numpy(), can_score_B, bought, plan)
+    scores_BN, items_BN = best_of(scores_BV, plan.top_n)
+    return _rows(tile, scores_BN.numpy(), items_BN.numpy(), can_score_B, bought, plan)
+
+
+def best_of(scores_BV: torch.Tensor, top_n: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the N best scores and their items, (B, N) each; equal scores in the order of their index."""
+    top_n = min(top_n, scores_BV.shape[1])
+    scores_BN, items_BN = scores_BV.topk(top_n, dim=1)
+    last_B1 = scores_BN[:, -1:]
+    # Only where more items tie at the last place than fit can topk have picked the wrong ones.
+    crowded_B = ((scores_BV >= last_B1).sum(dim=1) > top_n) & torch.isfinite(last_B1).squeeze(1)
+    for user in torch.nonzero(crowded_B).flatten().tolist():
+        items_BN[user] = scores_BV[user].argsort(descending=True, stable=True)[:top_n]
+        scores_BN[user] = scores_BV[user, items_BN[user]]
+    return scores_BN, items_BN
 
 
 def _inputs(
