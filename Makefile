@@ -3,6 +3,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help install sample nightly prepare window train recommend evaluate test check faults cluster-night docs lock clean
 
+# Another Spark that this shell was set up for would be used in place of ours.
+unexport SPARK_HOME SPARK_CONF_DIR PYSPARK_PYTHON PYSPARK_DRIVER_PYTHON
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 submit = spark-submit $(if $(MASTER),--master $(MASTER)) jobs/$(1).py \
 	$(if $(CONFIG),--config $(CONFIG)) $(if $(DATE),--date $(DATE)) $(if $(LAKE),--lake $(LAKE)) \

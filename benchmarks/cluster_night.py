@@ -25,7 +25,8 @@ def main() -> None:
         print(night.stdout)
         if night.returncode:
             sys.exit(night.returncode)
-        told = dict(pair.split("=") for pair in night.stdout.strip().splitlines()[-1].split()[1:])
+        line = next(line for line in night.stdout.splitlines() if line.startswith("nightly: "))
+        told = dict(pair.split("=") for pair in line.split()[1:])
         figures = " ".join(f"{key}={told[key]}" for key in ("users", "rows", "ndcg10", "popular_ndcg10"))
         print(f"cluster-night: workers={WORKERS} seconds={seconds:.1f} {figures}")
 

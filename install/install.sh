@@ -2,6 +2,8 @@
 # Create .venv with every locked package, Delta's jars and Spark's defaults. A second call finds its stamp and ends.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# Another Spark that this shell was set up for would be used in place of ours.
+unset SPARK_HOME SPARK_CONF_DIR PYSPARK_PYTHON PYSPARK_DRIVER_PYTHON
 
 delta=io.delta:delta-spark_2.13:4.4.0
 # Spark brings these itself, in newer versions; Delta's dependency list would put second copies beside them.
@@ -55,14 +57,12 @@ create_environment() {
 
 fetch_jars() {
     : > .venv/nothing.py
-    # Ivy keeps what it fetched in the home folder, so a later clone resolves without a network.
+    # Outside the clone, so that a later clone resolves without a network.
+    local ivy="${XDG_CACHE_HOME:-$HOME/.cache}/sparkrec/delta-4.4.0"
     PATH="$PWD/.venv/bin:$PATH" logged "fetching Delta's jars" \
-        spark-submit --packages "$delta" --conf "spark.jars.excludes=$excludes" .venv/nothing.py
+        spark-submit --conf "spark.jars.ivy=$ivy" --packages "$delta" --conf "spark.jars.excludes=$excludes" .venv/nothing.py
     mkdir -p .venv/jars
-    local ivy="${HOME}/.ivy2.5.2/jars" jar
-    for jar in "$ivy"/io.delta_delta-*-4.4.0.jar "$ivy"/io.delta_delta-spark_2.13-4.4.0.jar "$ivy"/io.unitycatalog_*.jar; do
-        cp "$jar" .venv/jars/
-    done
+    cp "$ivy"/jars/*.jar .venv/jars/
 }
 
 place_spark_defaults() {

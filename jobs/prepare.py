@@ -4,7 +4,7 @@ spark-submit jobs/prepare.py --source conf/sources/rees46.yaml --input 2019-Oct.
 """
 
 from sparkrec.job import Run, start
-from sparkrec.prepare.as_of import rebuild_histories
+from sparkrec.prepare.as_of import newest_histories
 from sparkrec.prepare.items import count_item_days, describe_items, extend_items
 from sparkrec.prepare.night import take_in
 from sparkrec.prepare.read import read_clicks
@@ -24,18 +24,18 @@ def main(run: Run) -> None:
     run.rows_in = night.ledger.rows_in
     run.say(night.ledger.sentence())
 
-    from_first_day = f"event_date >= '{night.first_day}'"
-    lake.replace(EVENTS, night.events, where=from_first_day)
+    lake.replace(EVENTS, night.events, where=f"event_date >= '{night.first_day}'")
     lake.replace(QUARANTINE, night.refused, where=f"run_date = '{run.date}'")
     night.release()
 
     events = lake.read(EVENTS)
     lake.overwrite(ITEMS, extend_items(lake.read_or_empty(ITEMS), describe_items(events)))
-    lake.replace(ITEM_DAYS, count_item_days(events.where(from_first_day)), where=from_first_day)
-    lake.overwrite(HISTORIES, rebuild_histories(lake, run.date, settings))
+    lake.overwrite(ITEM_DAYS, count_item_days(events))
+    histories, as_of = newest_histories(lake, run.date, settings)
+    lake.overwrite(HISTORIES, histories)
     run.say(
-        f"{lake.rows_out['events']:,} events of {night.first_day} and later written,"
-        f" {lake.rows_out['items']:,} items and {lake.rows_out['histories']:,} users known"
+        f"{lake.rows_out['events']:,} events of {night.first_day} and later written, {lake.rows_out['items']:,} items"
+        f" and {lake.rows_out['histories']:,} users known, histories reach to {as_of}"
     )
 
 

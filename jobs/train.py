@@ -7,7 +7,8 @@ from sparkrec.evaluate.held_out import rank_held_out
 from sparkrec.evaluate.summary import held_out_figures
 from sparkrec.job import Run, code_version, now, start
 from sparkrec.popularity import count_by_index
-from sparkrec.tables import ITEM_DAYS, ITEMS, MODELS, WINDOWS
+from sparkrec.prepare.as_of import known_as_of
+from sparkrec.tables import ITEMS, MODELS, WINDOWS
 from sparkrec.train.candidate import model_row, plan_training, with_candidate
 from sparkrec.train.launch import in_words, train_or_reuse
 from sparkrec.train.plan import pin_training_set
@@ -18,15 +19,15 @@ def main(run: Run) -> None:
     windows = lake.read(WINDOWS).where(f"run_date = '{run.date}'")
     training_set = pin_training_set(windows, f"{lake.path(WINDOWS)} {run.date}")
     run.rows_in = training_set.train.num_rows
-    counts = count_by_index(lake.read(ITEMS), lake.read(ITEM_DAYS), run.date)
+    known = known_as_of(lake, run.date, run.settings.prepare)
+    counts = count_by_index(lake.read(ITEMS), known.item_days, run.date)
     plan = plan_training(
         training_set, counts, lake.lineage(ITEMS), run.date, run.settings, lake.model_root(), code_version()
     )
     version = plan.card.model_version
 
     told = train_or_reuse(run.spark, plan)
-    held_out = windows.where("split != 'train'")
-    ranks = rank_held_out(held_out, plan.folder, counts, run.settings.evaluate.tile_users)
+    ranks = rank_held_out(windows, plan.folder, counts, run.settings.evaluate.tile_users)
     figures = held_out_figures(ranks, version, run.date, run.settings.evaluate.top_k)
     candidate = model_row(run.spark, plan, run.date, run.settings, lake.versions_read, figures, now())
     lake.overwrite(MODELS, with_candidate(lake.read_or_empty(MODELS), candidate, version, run.date))

@@ -2,7 +2,10 @@
 
 import argparse
 import hashlib
+import os
+import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -79,6 +82,7 @@ def start(description: str, main: Main, *, reads_clicks: bool = False) -> None:
     job = Path(sys.argv[0]).stem
     try:
         order = take_order(job, description, sys.argv[1:], reads_clicks=reads_clicks)
+        _end_with_spark()
         with locked(order.settings.lake.root):
             spark = start_session(order.settings.spark)
             try:
@@ -147,6 +151,23 @@ def code_version() -> str:
     for file in sorted(root.rglob("*.py")):
         digest.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def _end_with_spark() -> None:
+    """End when spark-submit's JVM is killed: this process would go on holding the lake's lock, and never finish."""
+    parent = os.getppid()
+    try:
+        is_jvm = Path(f"/proc/{parent}/comm").read_text().strip() == "java"
+    except OSError:
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if is_jvm:
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def _record(run: Run, status: str, message: str) -> None:

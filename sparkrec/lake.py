@@ -64,12 +64,7 @@ class Lake:
 
     def model_root(self) -> Path:
         """Return the folder of model weights, which the driver and every worker must mount."""
-        root = local_path(self.root)
-        if root is None:
-            raise RefusedError(
-                f"lake.root {self.root}: models are kept in a mounted folder for now; give a path, not a URL"
-            )
-        return root / "_models"
+        return Path(self.root) / "_models"
 
     def stage(self, name: str, rows: DataFrame) -> DataFrame:
         """Write rows aside, where no reader looks, and return them as they were written."""
@@ -132,7 +127,9 @@ def check_writable(root: str) -> None:
     """Refuse a local root in which no file can be made, before hours of work."""
     folder = local_path(root)
     if folder is None:
-        return
+        raise RefusedError(
+            f"lake.root {root}: models are kept beside the tables in a mounted folder for now; give a path, not a URL"
+        )
     nearest = next(parent for parent in (folder, *folder.parents) if parent.exists())
     try:
         with tempfile.TemporaryFile(dir=nearest):

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
@@ -26,9 +27,19 @@ def start_session(settings: SparkSettings) -> SparkSession:
         # Hosts whose name resolves to loopback otherwise bind to an address that nobody answers on.
         properties = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1", **properties}
     # The bar is for people; a log file would fill with its carriage returns.
-    properties.setdefault("spark.ui.showConsoleProgress", str(sys.stderr.isatty()).lower())
+    properties.setdefault("spark.ui.showConsoleProgress", str(on_terminal()).lower())
     builder = SparkSession.builder.appName(settings.app_name)
     return builder.config(map=dict(properties)).getOrCreate()
+
+
+def on_terminal() -> bool:
+    """Whether a person watches. Under spark-submit Python's own streams are pipes; Java's are those of the shell."""
+    if sys.stderr.isatty():
+        return True
+    try:
+        return str(Path(f"/proc/{os.getppid()}/fd/2").readlink()).startswith(("/dev/pts/", "/dev/tty"))
+    except OSError:
+        return False
 
 
 def is_local(master: str | None) -> bool:

@@ -58,6 +58,9 @@ def test_set_changes_one_setting_and_lake_the_root() -> None:
         ("recommend.top_n=0", "recommend.top_n: wanted greater than 0, found 0"),
         ("train.model=sasrek", "train.model: wanted 'sasrec', found 'sasrek'"),
         ("top_n", "wanted section.key=value"),
+        ("train.model=[", "not valid YAML"),
+        ("train.width=65", "train: train.width=65 is not a multiple of train.num_heads=2"),
+        ("train.num_workers=9", "window.files=4 is less than train.num_workers=9"),
     ],
 )
 def test_a_wrong_setting_is_refused_with_the_way_out(override: str, told: str) -> None:

@@ -8,7 +8,7 @@ import torch
 from pyspark.sql import SparkSession
 
 from sparkrec.evaluate.figures import figures_of
-from sparkrec.evaluate.ranks import left_out_mask, ndcg_of, target_ranks
+from sparkrec.evaluate.ranks import NO_RANK, left_out_mask, ndcg_of, target_ranks
 
 NOTHING = np.array([], dtype=np.int64)
 
@@ -35,16 +35,16 @@ def test_the_users_other_items_are_left_out_and_the_target_never_is() -> None:
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("-inf"), float("inf")])
-def test_a_target_without_a_finite_score_is_last(score: float) -> None:
-    assert rank([0.1, 0.9, score, 0.7], target=4) == 6
+def test_a_target_without_a_finite_score_is_a_miss(score: float) -> None:
+    assert rank([0.1, 0.9, score, 0.7], target=4) == NO_RANK
 
 
 def test_scores_that_are_no_numbers_never_help_the_model() -> None:
     assert rank([float("nan"), float("nan"), 0.5, 0.7], target=4) == 4
 
 
-def test_a_target_outside_the_vocabulary_is_last() -> None:
-    assert rank([0.1, 0.9], target=77) == 4
+def test_a_target_outside_the_vocabulary_is_a_miss() -> None:
+    assert rank([0.1, 0.9], target=77) == NO_RANK
 
 
 def test_ranks_agree_with_the_plain_rule() -> None:

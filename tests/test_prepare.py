@@ -7,9 +7,12 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from sparkrec.config.settings import PrepareSettings
 from sparkrec.errors import RefusedError
+from sparkrec.lake import Lake, locked
+from sparkrec.prepare.as_of import known_as_of
 from sparkrec.prepare.items import number_by_id
-from tests.running import commits, content, run_job, table, write_clicks
+from tests.running import commits, content, day, run_job, table, write_clicks
 
 SAMPLE = ("--source", "conf/sources/sample.yaml")
 FIRST_NIGHT = (
@@ -138,13 +141,29 @@ def test_a_corrected_file_replaces_what_its_night_wrote(spark: SparkSession, one
     assert items == {"i1": (2, 0), "i2": (3, 1), "i9": (4, 1)}, "indices are never dealt a second time"
 
 
-def test_an_older_date_run_again_gives_its_own_histories(
+def test_an_older_date_run_again_takes_nothing_back_and_finds_what_was_known_then(
     spark: SparkSession, one_night: Path, two_nights: Path, tmp_path: Path
 ) -> None:
     lake = copied(two_nights, tmp_path)
     prepare(spark, lake, one_night / "one" / "clicks.csv", "2024-03-01")
-    assert content(lake, "histories") == content(one_night / "lake", "histories")
-    assert content(lake, "events") == content(two_nights / "lake", "events")
+    for name in ("events", "histories", "item_days"):
+        assert content(lake, name) == content(two_nights / "lake", name), name
+    then = known_as_of(Lake(spark, str(lake)), day("2024-03-01"), PrepareSettings())
+    assert "histories reach to 2024-03-02" in then.remark
+    for name, rebuilt in (("histories", then.histories), ("item_days", then.item_days)):
+        before = spark.read.format("delta").load(str(one_night / "lake" / name)).select(rebuilt.columns)
+        assert sorted(map(repr, rebuilt.collect())) == sorted(map(repr, before.collect())), name
+    with pytest.raises(RefusedError, match="2024-02-01 was not prepared"):
+        known_as_of(Lake(spark, str(lake)), day("2024-02-01"), PrepareSettings())
+
+
+def test_a_backfill_of_an_older_date_takes_nothing_back(spark: SparkSession, two_nights: Path, tmp_path: Path) -> None:
+    lake = copied(two_nights, tmp_path)
+    prepare(spark, lake, write_clicks(tmp_path, "2024-02-20 10:00:00 UTC,view,old,i1,1.0,toys"), "2024-02-20")
+    assert set(table(lake, "histories")["user_id"]) == {"ann", "bob", "old"}
+    # The first night brought rows of any age when it ran; that an older night came since changes nothing.
+    prepare(spark, lake, write_clicks(tmp_path, *FIRST_NIGHT), "2024-03-01")
+    assert len(table(lake, "events")) == 3 + 4 + 1
 
 
 def test_events_older_than_late_days_are_refused_after_the_first_run(
@@ -209,8 +228,6 @@ def test_a_lake_that_cannot_be_written_is_told(spark: SparkSession, tmp_path: Pa
 
 
 def test_two_jobs_do_not_write_one_lake(spark: SparkSession, tmp_path: Path, good: Path) -> None:
-    from sparkrec.lake import locked
-
     with locked(str(tmp_path / "lake")), pytest.raises(RefusedError, match="another job is writing"):
         run_job(spark, "prepare", *SAMPLE, "--date", "2024-03-01", "--lake", tmp_path / "lake", "--input", good)
 

@@ -40,6 +40,7 @@ def verdicts(spark: SparkSession, source: Source, folder: Path, *lines: str) -> 
         ("2024-03-02 10:00:00 UTC,view,ann,i1,1,2,3,4,5,6", "malformed"),
         ("yesterday,view,ann,i1,,,,", "bad time"),
         (",view,ann,i1,,,,", "bad time"),
+        ("10:15:00,view,ann,i1,,,,", "bad time"),
         ("2024-03-02 10:00:00 UTC,view,,i1,,,,", "null user"),
         ("2024-03-02 10:00:00 UTC,view,  ,i1,,,,", "null user"),
         ("2024-03-02 10:00:00 UTC,view,ann,,,,,", "null item"),

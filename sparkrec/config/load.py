@@ -28,7 +28,7 @@ def load_settings(file: str, overrides: Sequence[str] = (), lake: str | None = N
     for override in overrides:
         _override(tree, override)
     if lake is not None:
-        tree.setdefault("lake", {})["root"] = lake
+        tree["lake"] = {"root": lake}
     return _check(Settings, tree, file)
 
 
@@ -46,6 +46,8 @@ def settings_hash(settings: Settings, sections: Sequence[str] = VOCABULARY_AND_M
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise RefusedError(f"{path}: not text in UTF-8 ({error.reason}); save it as UTF-8") from error
     except OSError as error:
         raise RefusedError(
             f"{path}: cannot be read ({error.strerror}); name a settings file that exists, such as conf/local.yaml"
@@ -56,7 +58,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(tree, dict):
         raise RefusedError(f"{path}: wanted sections with settings, found {type(tree).__name__}")
-    return tree
+    return {
+        name: {} if section is None and name in Settings.model_fields else section for name, section in tree.items()
+    }
 
 
 def _merge(lower: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:
@@ -73,13 +77,18 @@ def _override(tree: dict[str, Any], override: str) -> None:
     if not (equals and dot and section and name):
         raise RefusedError(f"--set {override}: wanted section.key=value, such as recommend.top_n=20")
     holder = tree.setdefault(section, {})
+    if not isinstance(holder, dict):
+        return  # told with the other faults
     # Names of Spark properties hold dots themselves.
     if section == "spark" and name.startswith("properties."):
         holder = holder.setdefault("properties", {})
         name = name.removeprefix("properties.")
         holder[name] = text
         return
-    holder[name] = yaml.safe_load(text) if text else None
+    try:
+        holder[name] = yaml.safe_load(text) if text else None
+    except yaml.YAMLError as error:
+        raise RefusedError(f"--set {override}: the value is not valid YAML; put quotes around text") from error
 
 
 def _check(model: type[M], tree: dict[str, Any], file: str) -> M:

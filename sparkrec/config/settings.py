@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 
 class Section(BaseModel):
@@ -11,7 +11,7 @@ class Section(BaseModel):
 
 class LakeSettings(Section):
     root: str = "lake"
-    """Folder of all tables: a local path (relative to the working folder) or any Hadoop path that fsspec knows too."""
+    """Folder of all tables and models: a path (relative to the working folder) that driver and workers mount."""
 
 
 class SparkSettings(Section):
@@ -104,6 +104,14 @@ class TrainSettings(Section):
     validation_users: PositiveInt = 2000
     """Users whose validation targets are ranked after each epoch, at most."""
 
+    @model_validator(mode="after")
+    def heads_divide_the_width(self) -> "TrainSettings":
+        if self.width % self.num_heads:
+            raise ValueError(
+                f"train.width={self.width} is not a multiple of train.num_heads={self.num_heads}; change one"
+            )
+        return self
+
 
 class RecommendSettings(Section):
     top_n: PositiveInt = 10
@@ -132,3 +140,11 @@ class Settings(Section):
     train: TrainSettings = TrainSettings()
     recommend: RecommendSettings = RecommendSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+
+    @model_validator(mode="after")
+    def every_rank_gets_a_file(self) -> "Settings":
+        if self.window.files < self.train.num_workers:
+            raise ValueError(
+                f"window.files={self.window.files} is less than train.num_workers={self.train.num_workers}; raise it"
+            )
+        return self

@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, LongType, StringType, StructType
 
+from sparkrec.errors import RefusedError
 from sparkrec.evaluate.ranks import left_out_mask, model_ranks, target_ranks
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.models.store import load_model
@@ -25,12 +26,20 @@ RANKS = (
 )
 
 
-def rank_held_out(held_out: DataFrame, folder: Path, counts: Ints, tile_users: int) -> DataFrame:
+def existing(windows: DataFrame, where: str) -> DataFrame:
+    """Return a date's windows; refuse a date that has none, for figures over nothing would replace real ones."""
+    if windows.isEmpty():
+        raise RefusedError(f"{where}: no windows; they are kept for window.keep_days, run 'make window' for that date")
+    return windows
+
+
+def rank_held_out(windows: DataFrame, folder: Path, counts: Ints, tile_users: int) -> DataFrame:
     """Return a row per held-out target with its rank by the model and by most-popular, on the same users.
 
-    In   held_out: validation and test rows of one date's `windows`. counts: events by item index up to that date,
+    In   windows: one date's rows. counts: events by item index up to that date,
          the held-out ones included; what a split must not know is taken off here.
     """
+    held_out = windows.where(F.col("split") != "train")
     popularity = {split: popularity_before(held_out, counts, split) for split in ("validation", "test")}
     inputs = load_model(str(folder)).inputs
     columns = ["user_id", "split", "target_idxs", "seen_idxs", *inputs]
@@ -63,12 +72,11 @@ def _ranker(
 def _rank_tile(tile: pa.RecordBatch, model: SequenceModel, popular: dict[str, torch.Tensor]) -> pa.RecordBatch:
     target_B = matrix(tile.column("target_idxs"))[:, -1]
     seen = [np.asarray(items, dtype=np.int64) for items in tile.column("seen_idxs").to_pylist()]
-    mask_BV = left_out_mask(seen, model.shape.vocabulary_size)
     inputs = {name: matrix(tile.column(name)) for name in model.inputs}
-    model_rank_B = model_ranks(model, inputs, target_B, mask_BV)
-    splits = tile.column("split").to_pylist()
-    counts_BV = torch.stack([popular[split][: mask_BV.shape[1]] for split in splits])
-    popular_rank_B = target_ranks(counts_BV, target_B, mask_BV)
+    model_rank_B = model_ranks(model, inputs, target_B, left_out_mask(seen, model.shape.vocabulary_size))
+    # Popularity knows the whole catalogue, also what is newer than the model.
+    counts_BV = torch.stack([popular[split] for split in tile.column("split").to_pylist()])
+    popular_rank_B = target_ranks(counts_BV, target_B, left_out_mask(seen, counts_BV.shape[1]))
     is_repeat = [int(target) in set(items.tolist()) for target, items in zip(target_B, seen, strict=True)]
     return pa.RecordBatch.from_pydict(
         {

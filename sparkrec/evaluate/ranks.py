@@ -15,9 +15,12 @@ from torch import Tensor
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.tables import FIRST_ITEM
 
+NO_RANK = 2**31 - 1
+"""Rank of a target that was not ranked; beyond every cut-off, however small the catalogue."""
+
 
 def target_ranks(scores_BV: Tensor, target_B: Tensor, left_out_BV: Tensor) -> Tensor:
-    """Return (B,) ranks from 1. A target that has no finite score gets the last rank, V."""
+    """Return (B,) ranks from 1. A target that has no finite score, or none at all, is a miss: NO_RANK."""
     vocabulary_size = scores_BV.shape[1]
     in_vocabulary_B = target_B < vocabulary_size
     place_B1 = target_B.clamp(max=vocabulary_size - 1).unsqueeze(1)
@@ -28,7 +31,7 @@ def target_ranks(scores_BV: Tensor, target_B: Tensor, left_out_BV: Tensor) -> Te
     # "not less" rather than "at least": a score that is not a number stands above the target.
     rank_B = 1 + (~(others_BV < target_score_B1)).sum(dim=1)
     counts_B = in_vocabulary_B & torch.isfinite(target_score_B1).squeeze(1)
-    return torch.where(counts_B, rank_B, vocabulary_size)
+    return torch.where(counts_B, rank_B, NO_RANK)
 
 
 def left_out_mask(seen: list[np.ndarray], vocabulary_size: int) -> Tensor:

@@ -1,5 +1,6 @@
-"""Histories as they were after the run of a date."""
+"""What the lake knew after the run of a date: its histories and its counts, also when later nights came since."""
 
+from dataclasses import dataclass
 from datetime import date
 
 from pyspark.sql import DataFrame
@@ -9,33 +10,51 @@ from sparkrec.config.settings import PrepareSettings
 from sparkrec.errors import RefusedError
 from sparkrec.lake import Lake
 from sparkrec.prepare.histories import build_histories
-from sparkrec.tables import EVENTS, HISTORIES, ITEMS
+from sparkrec.prepare.items import count_item_days
+from sparkrec.prepare.sessions import sessionize
+from sparkrec.tables import EVENTS, HISTORIES, ITEM_DAYS, ITEMS, RUNS
 
 
-def rebuild_histories(lake: Lake, run_date: date, settings: PrepareSettings) -> DataFrame:
-    """Return the histories after the run of `run_date`, built from `events`; events of later runs do not count."""
+@dataclass(frozen=True)
+class Known:
+    """Histories and item_days as they were after a run, and a remark where they had to be rebuilt ('' if not)."""
+
+    histories: DataFrame
+    item_days: DataFrame
+    remark: str
+
+
+def newest_histories(lake: Lake, run_date: date, settings: PrepareSettings) -> tuple[DataFrame, date]:
+    """Return what `histories` must hold after the run of a date, and the date it reaches: never back in time."""
+    reaches = _reach(lake) if lake.has(HISTORIES) else None
+    as_of = max(run_date, reaches or run_date)
+    return _build(lake, lake.read(EVENTS).where(F.col("run_date") <= F.lit(as_of)), as_of, settings), as_of
+
+
+def known_as_of(lake: Lake, run_date: date, settings: PrepareSettings) -> Known:
+    """Return what was known after the run of `run_date`; events that later runs brought in do not count.
+
+    For the newest run these are the tables themselves. For an older one they are built from `events`, with sessions cut
+    as they were before later runs delivered late events.
+    """
+    runs = lake.read(RUNS).where((F.col("job") == "prepare") & (F.col("status") == "complete"))
+    if runs.where(F.col("run_date") == F.lit(run_date)).isEmpty():
+        raise RefusedError(f"{lake.root}: {run_date} was not prepared; run 'make prepare DATE={run_date}' first")
+    reaches = _reach(lake)
+    if reaches == run_date:
+        return Known(lake.read(HISTORIES), lake.read(ITEM_DAYS), "")
     events = lake.read(EVENTS).where(F.col("run_date") <= F.lit(run_date))
+    as_then = sessionize(events.withColumn("session_id", F.lit(None).cast("string")), settings.gap_minutes)
+    remark = f"histories reach to {reaches}, what was known on {run_date} was rebuilt from events; "
+    return Known(_build(lake, as_then, run_date, settings), count_item_days(events), remark)
+
+
+def _reach(lake: Lake) -> date | None:
+    row = lake.read(HISTORIES).agg(F.max("as_of").alias("day")).first()
+    return row["day"] if row else None
+
+
+def _build(lake: Lake, events: DataFrame, as_of: date, settings: PrepareSettings) -> DataFrame:
     return build_histories(
-        events,
-        lake.read(ITEMS),
-        run_date,
-        settings.max_history,
-        settings.max_purchased,
-        settings.user_buckets,
+        events, lake.read(ITEMS), as_of, settings.max_history, settings.max_purchased, settings.user_buckets
     )
-
-
-def histories_as_of(lake: Lake, run_date: date, settings: PrepareSettings) -> tuple[DataFrame, str]:
-    """Return the histories of a date and a sentence about where they came from ('' for the table itself)."""
-    stored = lake.read(HISTORIES)
-    reaches = stored.agg(F.max("as_of").alias("day")).first()
-    day = reaches["day"] if reaches else None
-    if day == run_date:
-        return stored, ""
-    ran = lake.read(EVENTS).where(F.col("run_date") == F.lit(run_date))
-    if ran.isEmpty():
-        raise RefusedError(
-            f"{lake.path(EVENTS)}: no events of the run of {run_date}; run 'make prepare DATE={run_date}' first"
-        )
-    rebuilt = rebuild_histories(lake, run_date, settings)
-    return rebuilt, f"histories reach to {day}, those of {run_date} were rebuilt from events; "

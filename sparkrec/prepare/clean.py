@@ -84,7 +84,9 @@ def _instant(time: Time) -> Column:
     text = F.col("event_ts")
     if time.unit == "iso":
         names_zone = text.rlike(r"(Z|[A-Z]{3,4}|[+-]\d{2}:?\d{2})$")
-        return F.when(names_zone, text).otherwise(F.concat_ws(" ", text, F.lit(time.zone))).try_cast("timestamp")
+        zoned = F.when(names_zone, text).otherwise(F.concat_ws(" ", text, F.lit(time.zone)))
+        # Spark reads a time of day alone as today's, which would let the clock decide about rows.
+        return F.when(text.rlike(r"^\d{4}-\d{1,2}-\d{1,2}"), zoned.try_cast("timestamp"))
     # Not before 1970 and not after 2286: beyond them lie units mistaken for one another.
     number = text.try_cast("decimal(20,0)") * MICROS[time.unit]
     in_range = number.between(0, 10_000_000_000 * 1_000_000)

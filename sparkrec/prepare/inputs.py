@@ -38,9 +38,11 @@ def resolve_input(source: Source, path: str | None, run_date: date) -> Input:
     full = [file for file in files if file.stat().st_size]
     if not full:
         raise RefusedError(f"input {wanted}: empty ({len(files)} file(s), 0 bytes); was the download cut off?")
+    for file in full:
+        columns = _columns_of(file, source)
+        if columns is not None:
+            check_columns(source, columns, str(file))
     columns = _columns_of(full[0], source)
-    if columns is not None:
-        check_columns(source, columns, str(full[0]))
     return Input(wanted, columns if source.format == "csv" else None)
 
 
@@ -94,16 +96,19 @@ def _columns_of(file: Path, source: Source) -> tuple[str, ...] | None:
         if source.format == "parquet":
             return tuple(pq.read_schema(file).names)
         if source.format == "csv":
-            return tuple(next(csv.reader([_first_line(file)], delimiter=source.separator)))
-    except (OSError, pa.ArrowInvalid, UnicodeDecodeError) as error:
+            line = _first_line(file)
+            if len(source.separator) > 1:  # which Python's csv module cannot read
+                return tuple(line.split(source.separator))
+            return tuple(next(csv.reader([line], delimiter=source.separator)))
+    except (OSError, pa.ArrowInvalid, csv.Error) as error:
         raise RefusedError(f"{file}: cannot be read as {source.format} ({error}); is it damaged?") from error
     return None
 
 
 def _first_line(file: Path) -> str:
     with pa.input_stream(str(file), compression="detect") as stream:
-        start = stream.read(1 << 16) or b""
-    line = next((line for line in start.decode("utf-8-sig").splitlines() if line.strip()), "")
+        lines = (stream.read(1 << 16) or b"").split(b"\n")
+    line = next((line for line in lines if line.strip()), b"").decode("utf-8-sig", errors="replace").rstrip("\r")
     if not line:
         raise RefusedError(f"input {file}: empty; was the download cut off?")
     return line

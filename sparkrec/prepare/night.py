@@ -53,6 +53,8 @@ def take_in(
     own_first_day = _first_day(stored.where(F.col("run_date") == F.lit(run_date)))
     is_first_run = stored.where(F.col("run_date") < F.lit(run_date)).isEmpty()
     oldest = None if is_first_run else run_date - timedelta(days=settings.late_days)
+    if oldest and own_first_day and own_first_day < oldest:
+        oldest = None  # it was a first run when it ran before; an older date came since
     reach = _earliest(first_verdicts.first_day, own_first_day, run_date) - timedelta(days=1)
     kept = stored.where((F.col("run_date") != F.lit(run_date)) & (F.col("event_date") >= F.lit(reach)))
 

@@ -21,9 +21,15 @@ def read_clicks(spark: SparkSession, source: Source, place: Input) -> DataFrame:
         rows = _read_csv(spark, source, place)
     elif source.format == "json":
         schema = _text_schema(tuple(source.columns.raw_names()))
-        rows = spark.read.schema(schema).option("columnNameOfCorruptRecord", MALFORMED).json(place.path)
+        rows = (
+            spark.read.schema(schema)
+            .option("recursiveFileLookup", True)
+            .option("columnNameOfCorruptRecord", MALFORMED)
+            .json(place.path)
+        )
     else:
-        rows = spark.read.format(source.format).load(place.path)
+        reader = spark.read if source.format == "delta" else spark.read.option("recursiveFileLookup", True)
+        rows = reader.format(source.format).load(place.path)
         check_columns(source, tuple(rows.columns), place.path)
         rows = rows.withColumn(MALFORMED, F.lit(None).cast("string"))
     mapped = {name: _mapped(getattr(source.columns, name)) for name in TEXT_COLUMNS}
@@ -38,6 +44,7 @@ def read_clicks(spark: SparkSession, source: Source, place: Input) -> DataFrame:
 
 def _read_csv(spark: SparkSession, source: Source, place: Input) -> DataFrame:
     reader = spark.read.option("header", source.header).option("sep", source.separator)
+    reader = reader.option("recursiveFileLookup", True)
     columns = place.columns
     if columns is None:
         columns = tuple(reader.csv(place.path).columns)

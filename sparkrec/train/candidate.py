@@ -10,7 +10,6 @@ from pyspark.sql import functions as F
 
 from sparkrec.config import Settings
 from sparkrec.config.load import settings_hash
-from sparkrec.errors import RefusedError
 from sparkrec.models.sequence_model import ModelShape
 from sparkrec.models.store import Card
 from sparkrec.sequences import Ints
@@ -31,10 +30,6 @@ def plan_training(
 ) -> TrainPlan:
     """Fix everything that a training run depends on. `counts` are events by item index, (V,)."""
     train = settings.train
-    if train.width % train.num_heads:
-        raise RefusedError(
-            f"train.width={train.width} is not a multiple of train.num_heads={train.num_heads}; change one of them"
-        )
     version = name_version(
         run_date, train.model, settings_hash(settings), code, training_set.fingerprint, str(settings.run.seed)
     )

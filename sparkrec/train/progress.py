@@ -1,14 +1,17 @@
 """What ranks leave for the driver in the attempt's folder: progress, completion marks, and why one failed."""
 
 import json
-import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
 
+from sparkrec.session import on_terminal
+
 REPORT_EVERY_S = 0.5
+TELL_EVERY_S = 30.0
 _last_report = 0.0
 
 
@@ -55,30 +58,41 @@ def missing_ranks(attempt: Path, num_ranks: int) -> list[int]:
 
 
 class Bar:
-    """A progress bar on the driver's terminal that follows rank 0's reports; nothing where there is no terminal."""
+    """Follows rank 0's reports on the driver: a bar on a terminal, a plain line now and then in a log."""
 
     def __init__(self, attempt: Path) -> None:
         self._file = attempt / "progress.json"
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._follow, daemon=True)
+        follow = self._draw if on_terminal() else self._tell
+        self._thread = threading.Thread(target=follow, daemon=True)
 
     def __enter__(self) -> "Bar":
-        if sys.stderr.isatty():
-            self._thread.start()
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._thread.join()
 
-    def _follow(self) -> None:
-        with tqdm(desc="train", unit="step", dynamic_ncols=True, leave=False) as bar:
-            while not self._stopping.wait(REPORT_EVERY_S):
-                try:
-                    told = json.loads(self._file.read_text(encoding="utf-8"))
-                except (OSError, ValueError):
-                    continue
+    def _reports(self, every_s: float) -> Iterator[dict[str, float]]:
+        while not self._stopping.wait(every_s):
+            try:
+                yield json.loads(self._file.read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                continue
+
+    def _tell(self) -> None:
+        for told in self._reports(TELL_EVERY_S):
+            speed = told["step"] / max(told["seconds"], 1e-9)
+            print(
+                f"train: epoch {told['epoch']}, step {told['step']:,} of at most {told['steps']:,},"
+                f" loss {told['loss']:.3f}, best NDCG@10 {told['ndcg10']:.4f}, {speed:.1f} steps/s",
+                flush=True,
+            )
+
+    def _draw(self) -> None:
+        with tqdm(desc="train", unit="step", leave=False) as bar:
+            for told in self._reports(REPORT_EVERY_S):
                 bar.total = told["steps"]
                 bar.set_postfix(
                     epoch=told["epoch"],

@@ -45,27 +45,32 @@ class Place:
 
 def train_rank(plan: TrainPlan) -> None:
     """Run one rank; the function that TorchDistributor (or torchrun) calls on every worker."""
-    place = _join(plan)
+    rank = int(os.environ.get("RANK", "0"))
     try:
-        _train(plan, place)
-        mark_done(plan.attempt, place.rank)
+        _train(plan, _join(plan))
+        mark_done(plan.attempt, rank)
     except BaseException as error:
-        mark_failed(plan.attempt, place.rank, f"{type(error).__name__}: {error}", traceback.format_exc())
+        mark_failed(plan.attempt, rank, f"{type(error).__name__}: {error}", traceback.format_exc())
         raise
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def _join(plan: TrainPlan) -> Place:
     wants_gpu = plan.settings.device != "cpu" and torch.cuda.is_available()
     if plan.settings.device == "cuda" and not torch.cuda.is_available():
         raise SparkrecError("train.device=cuda, but torch sees no GPU here; use auto or cpu")
+    ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if wants_gpu and ranks_here > torch.cuda.device_count():
+        raise SparkrecError(
+            f"{ranks_here} ranks share {torch.cuda.device_count()} GPU(s) here; lower train.num_workers"
+        )
     if wants_gpu:
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     else:
         device = torch.device("cpu")
-        ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         torch.set_num_threads(plan.settings.threads_per_worker or max(1, (os.cpu_count() or 1) // ranks_here))
     dist.init_process_group("nccl" if wants_gpu else "gloo")
     return Place(dist.get_rank(), dist.get_world_size(), device)
