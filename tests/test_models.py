@@ -62,6 +62,7 @@ def test_other_users_of_a_batch_change_no_score(name: str) -> None:
 @models
 def test_only_known_items_are_scored(name: str) -> None:
     model = untrained(name)
+    model.is_known_V[:] = True  # padding and 'unknown' are no items even then
     model.is_known_V[4] = False
     score_V = model.scores(model.states(inputs([5]))[:, -1])[0]
     assert [index for index, score in enumerate(score_V.tolist()) if score == -torch.inf] == [0, 1, 4]

@@ -75,6 +75,16 @@ def test_lists_equal_brute_force(model: SequenceModel) -> None:
         assert {row["source"] for row in rows} == {"model"}
 
 
+def test_what_is_not_available_is_never_offered(model: SequenceModel) -> None:
+    past = histories([3, 4, 5])
+    best = [row["item_idx"] for row in lists(past, model, plan())["u0"]]
+    may_offer = plan().may_offer.copy()
+    may_offer[best[:2]] = False
+    without = [row["item_idx"] for row in lists(past, model, plan(may_offer=may_offer))["u0"]]
+    assert without[:3] == best[2:]
+    assert not set(without) & set(best[:2])
+
+
 def test_the_tile_changes_no_bit(model: SequenceModel) -> None:
     pasts = [[3, 4, 5 + n] for n in range(9)]
     whole = lists(histories(*pasts), model, plan())
