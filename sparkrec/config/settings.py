@@ -86,7 +86,7 @@ class TrainSettings(Section):
     max_epochs: PositiveInt = 20
     """Passes over the training windows, at most."""
     patience: PositiveInt = 3
-    """Epochs without a better validation NDCG@10 after which training stops; the best epoch is kept."""
+    """Epochs without a better validation NDCG@10, after warm-up, that end training; the best epoch is kept."""
     batch_size_per_rank: PositiveInt = 128
     """Windows per step and rank."""
     learning_rate: PositiveFloat = 0.001

@@ -100,6 +100,8 @@ def _train(plan: TrainPlan, place: Place) -> None:
     ) as feed:
         # Agreed before step 1: a rank that stopped earlier than the others would leave them waiting for ever.
         steps_per_epoch = _largest(math.ceil(feed.rows_per_pass / settings.batch_size_per_rank), place)
+        # While the learning rate still rises, no progress says nothing.
+        warm_epochs = math.ceil(settings.warmup_steps / steps_per_epoch)
         batches = feed.batches()
         pooling = torch.Generator().manual_seed(plan.seed + place.rank)
         best, best_epoch, step = -1.0, 0, 0
@@ -131,7 +133,7 @@ def _train(plan: TrainPlan, place: Place) -> None:
                 best, best_epoch = ndcg, epoch
                 if place.rank == 0:
                     save_model(plan.attempt / "best", model, plan.card)
-            if epoch - best_epoch >= settings.patience:
+            if epoch - max(best_epoch, warm_epochs) >= settings.patience:
                 break
         if place.rank == 0:
             _keep_best(plan, epoch, best_epoch, step, best, time.monotonic() - started, feed.passes.complete())
