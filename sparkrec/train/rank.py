@@ -78,11 +78,7 @@ def _join(plan: TrainPlan) -> Place:
 
 def _train(plan: TrainPlan, place: Place) -> None:
     settings = plan.settings
-    torch.manual_seed(plan.seed)  # the same initial weights on every rank
-    model = build_model(plan.card.architecture, plan.shape)
-    model.is_known_V = torch.from_numpy(np.frombuffer(plan.is_known, dtype=np.bool_).copy())
-    model.to(place.device)
-    torch.manual_seed(plan.seed + 1 + place.rank)  # dropout differs by rank
+    model = _untrained(plan, place)
     parallel = DistributedDataParallel(model, broadcast_buffers=False)
     optimizer = torch.optim.AdamW(parallel.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     log_chance_V = torch.from_numpy(np.frombuffer(plan.log_chance, dtype=np.float32).copy()).to(place.device)
@@ -138,6 +134,14 @@ def _train(plan: TrainPlan, place: Place) -> None:
         if place.rank == 0:
             _keep_best(plan, epoch, best_epoch, step, best, time.monotonic() - started, feed.passes.complete())
     dist.barrier()
+
+
+def _untrained(plan: TrainPlan, place: Place) -> SequenceModel:
+    torch.manual_seed(plan.seed)  # the same initial weights on every rank
+    model = build_model(plan.card.architecture, plan.shape)
+    model.is_known_V = torch.from_numpy(np.frombuffer(plan.is_known, dtype=np.bool_).copy())
+    torch.manual_seed(plan.seed + 1 + place.rank)  # dropout differs by rank
+    return model.to(place.device)
 
 
 def _step(
