@@ -14,6 +14,7 @@ from pathlib import Path
 
 import fsspec
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 import torch.distributed as dist
@@ -215,7 +216,7 @@ def _validation_tiles(plan: TrainPlan, model: SequenceModel, place: Place) -> li
     return tiles
 
 
-def _tiles(table: "pq.pa.Table", model: SequenceModel, place: Place) -> Iterator[Tile]:
+def _tiles(table: pa.Table, model: SequenceModel, place: Place) -> Iterator[Tile]:
     for tile in table.to_batches(max_chunksize=VALIDATION_TILE):
         inputs = {name: matrix(tile.column(name)).to(place.device) for name in model.inputs}
         seen = [np.asarray(items, dtype=np.int64) for items in tile.column("seen_idxs").to_pylist()]
