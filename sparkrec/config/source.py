@@ -8,7 +8,6 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from sparkrec.config.settings import Section
 
-EVENT_WORDS = ("view", "cart", "purchase", "search", "favourite", "remove")
 EventWord = Literal["view", "cart", "purchase", "search", "favourite", "remove"]
 
 

@@ -38,12 +38,11 @@ def resolve_input(source: Source, path: str | None, run_date: date) -> Input:
     full = [file for file in files if file.stat().st_size]
     if not full:
         raise RefusedError(f"input {wanted}: empty ({len(files)} file(s), 0 bytes); was the download cut off?")
-    for file in full:
-        columns = _columns_of(file, source)
-        if columns is not None:
-            check_columns(source, columns, str(file))
-    columns = _columns_of(full[0], source)
-    return Input(wanted, columns if source.format == "csv" else None)
+    columns = [_columns_of(file, source) for file in full]
+    for file, found in zip(full, columns, strict=True):
+        if found is not None:
+            check_columns(source, found, str(file))
+    return Input(wanted, columns[0] if source.format == "csv" else None)
 
 
 def check_columns(source: Source, found: tuple[str, ...], where: str) -> None:

@@ -12,8 +12,6 @@ from sparkrec.sample.clicks import WORDS, Clicks, make_clicks
 from sparkrec.sample.dirt import add_bot, break_lines, deliver, soil
 from sparkrec.sample.world import World, build_world
 
-COLUMNS = ("event_time", "event_type", "user_id", "item_id", "category", "brand", "price", "query")
-
 
 @dataclass(frozen=True)
 class SampleSize:
