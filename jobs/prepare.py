@@ -4,38 +4,31 @@ spark-submit jobs/prepare.py --source conf/sources/rees46.yaml --input 2019-Oct.
 """
 
 from sparkrec.job import Run, start
-from sparkrec.prepare.as_of import newest_histories
-from sparkrec.prepare.items import count_item_days, describe_items, extend_items
+from sparkrec.prepare.commit import commit_events, commit_histories, commit_items, commit_quarantine
+from sparkrec.prepare.heal import check_buckets, heal, out_of_step
 from sparkrec.prepare.night import take_in
-from sparkrec.prepare.read import read_clicks
-from sparkrec.tables import EVENTS, HISTORIES, ITEM_DAYS, ITEMS, QUARANTINE
 
 
 def main(run: Run) -> None:
     lake, settings, (source, place) = run.lake, run.settings.prepare, run.clicks
-    night = take_in(
-        read_clicks(run.spark, source, place),
-        lake.read_or_empty(EVENTS),
-        source,
-        run.date,
-        place.path,
-        settings,
-    )
+    check_buckets(lake, settings)
+    lake.unstage()
+    if wrong := out_of_step(lake):
+        run.say(f"{wrong} changed since the last complete run; items, item_days, histories are built from all events")
+        heal(lake, settings)
+
+    night = take_in(lake, source, place, run.date, run.started_at, settings)
     run.rows_in = night.ledger.rows_in
     run.say(night.ledger.sentence())
 
-    lake.replace(EVENTS, night.events, where=f"event_date >= '{night.first_day}'")
-    lake.replace(QUARANTINE, night.refused, where=f"run_date = '{run.date}'")
-    night.release()
-
-    events = lake.read(EVENTS)
-    lake.overwrite(ITEMS, extend_items(lake.read_or_empty(ITEMS), describe_items(events)))
-    lake.overwrite(ITEM_DAYS, count_item_days(events))
-    histories, as_of = newest_histories(lake, run.date, settings)
-    lake.overwrite(HISTORIES, histories)
+    commit_events(lake, night)
+    commit_quarantine(lake, night, run.date)
+    num_items = commit_items(lake, night, run.date, settings)
+    num_users, as_of = commit_histories(lake, night, run.date)
+    lake.unstage()
     run.say(
-        f"{lake.rows_out['events']:,} events of {night.first_day} and later written, {lake.rows_out['items']:,} items"
-        f" and {lake.rows_out['histories']:,} users known, histories reach to {as_of}"
+        f"{lake.rows_out['events']:,} events written on {len(night.days)} days, {num_items:,} items"
+        f" and {num_users:,} users known, histories reach to {as_of}"
     )
 
 

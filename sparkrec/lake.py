@@ -1,16 +1,23 @@
 """Read and write the Delta tables under one root, and remember which versions and how many rows."""
 
 import fcntl
+import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import deltalake
+import polars as pl
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
-from sparkrec.errors import RefusedError, SparkrecError
+from sparkrec.errors import RefusedError
+from sparkrec.files import NewFile, commit_files, is_table, list_files, newest_version
 from sparkrec.tables import Table, conform
+
+STAGING = "_staging"
 
 
 class Lake:
@@ -30,7 +37,7 @@ class Lake:
         return f"{self.root}/{table.name}"
 
     def has(self, table: Table) -> bool:
-        return bool(DeltaTable.isDeltaTable(self.spark, self.path(table)))
+        return is_table(self.path(table))
 
     def read(self, table: Table) -> DataFrame:
         """Return the table as it is now; later writes do not show through."""
@@ -71,43 +78,63 @@ class Lake:
         rows.write.mode("overwrite").parquet(self._staging(name))
         return self.spark.read.schema(rows.schema).parquet(self._staging(name))
 
-    def unstage(self, name: str) -> None:
-        path = self.spark._jvm.org.apache.hadoop.fs.Path(self._staging(name))  # type: ignore[union-attr]
+    def unstage(self, name: str = "") -> None:
+        """Drop what was staged under a name, or everything."""
+        path = self.spark._jvm.org.apache.hadoop.fs.Path(self._staging(name).rstrip("/"))  # type: ignore[union-attr]
         path.getFileSystem(self.spark._jsc.hadoopConfiguration()).delete(path, True)
 
     def _staging(self, name: str) -> str:
-        return f"{self.root}/_staging/{name}"
+        return f"{self.staging_root()}/{name}"
 
     def lineage(self, table: Table) -> str:
         """Return the id that Delta gave the table when it was created."""
-        detail = DeltaTable.forPath(self.spark, self.path(table)).detail().select("id").first()
-        return str(detail["id"]) if detail else ""
+        return str(deltalake.DeltaTable(self.path(table)).metadata().id)
+
+    def files(self, table: Table) -> pl.DataFrame | None:
+        """Return the data files of the table as it is now, see `list_files`; None where it was never written."""
+        return list_files(self.path(table)) if self.has(table) else None
+
+    def staging(self, table: Table) -> Path:
+        """Return the folder where tasks put files that `commit` brings in."""
+        return Path(self.staging_root()) / table.name
+
+    def staging_root(self) -> str:
+        return f"{self.root}/{STAGING}"
+
+    def commit(self, table: Table, new: Sequence[NewFile], removed: Iterable[dict[str, Any]] = ()) -> int:
+        """Bring in files that tasks wrote under `staging(table)`, in the place of `removed`, in one commit."""
+        self.create(table)
+        version = commit_files(self.path(table), new, removed, self.staging(table))
+        rows = sum(file.num_rows for file in new)
+        self.versions_written[table.name] = version
+        self.rows_out[table.name] = rows
+        return rows
 
     def _write(self, table: Table, rows: DataFrame, mode: str, options: Mapping[str, str] | None = None) -> int:
-        self._create(table)
+        self.create(table)
         writer = conform(rows, table).write.format("delta").mode(mode)
         writer.options(**(options or {})).save(self.path(table))
-        commit = DeltaTable.forPath(self.spark, self.path(table)).history(1).first()
-        if commit is None:
-            raise SparkrecError(f"{self.path(table)}: the table's log is empty after a write; look at its _delta_log")
-        written = int((commit["operationMetrics"] or {}).get("numOutputRows", 0))
+        commit = deltalake.DeltaTable(self.path(table)).history(1)[0]
+        written = int((commit.get("operationMetrics") or {}).get("numOutputRows", 0))
         self.versions_written[table.name] = int(commit["version"])
         self.rows_out[table.name] = written
         return written
 
-    def _create(self, table: Table) -> None:
+    def create(self, table: Table, properties: Mapping[str, str] | None = None) -> None:
+        """Create the table, empty, where it does not exist."""
         # Two first writers to an empty path would conflict; creating is cheap and repeatable.
         if self.has(table):
             return
         creator = DeltaTable.createIfNotExists(self.spark).location(self.path(table)).addColumns(table.schema)
         creator = creator.comment(f"A row is {table.row}.")
+        for name, value in (properties or {}).items():
+            creator = creator.property(name, value)
         if table.partition:
             creator = creator.partitionedBy(table.partition)
         creator.execute()
 
     def _version(self, table: Table) -> int:
-        commit = DeltaTable.forPath(self.spark, self.path(table)).history(1).select("version").first()
-        return int(commit["version"]) if commit else 0
+        return newest_version(self.path(table))
 
 
 def absolute(root: str) -> str:
@@ -162,6 +189,7 @@ def locked(root: str) -> Iterator[None]:
         try:
             yield
         finally:
+            shutil.rmtree(folder / STAGING, ignore_errors=True)
             if not was_there and [entry.name for entry in folder.iterdir()] == ["_lock"]:
                 lock.unlink()
                 folder.rmdir()

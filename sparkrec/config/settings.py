@@ -29,20 +29,34 @@ class RunSettings(Section):
 class PrepareSettings(Section):
     gap_minutes: PositiveInt = Field(30, le=720)
     """Silence that ends a session. Unit: minutes."""
+    max_session_minutes: PositiveInt = Field(720, ge=1)
+    """Longest session; what goes on longer continues in a new one. Unit: minutes."""
     late_days: NonNegativeInt = 3
     """How many days after its own day an event may still arrive; older ones are quarantined. Not on a first run."""
     max_quarantine_share: float = Field(0.2, ge=0, le=1)
     """Largest share of the rows of a run that may be refused; above it the job fails and no table changes."""
     max_user_day_events: PositiveInt = 1000
-    """A user with more events than this on one day is a bot: that day's rows are quarantined."""
+    """Bot rule: a user with more events than this on one day is no person; that day's rows are quarantined."""
+    max_user_minute_events: PositiveInt = 120
+    """Burst rule: a user with more events than this within a minute of the clock is none either; likewise."""
+    max_user_events: PositiveInt = 1_000_000
+    """User cap: events of one user id beyond this many, in time order, are quarantined. Shared ids have that many."""
     max_history: PositiveInt = 200
     """Events kept per user in `histories`, the newest ones."""
     max_purchased: PositiveInt = 500
     """Different items bought that are kept per user in `histories`, the newest ones; they are never recommended."""
-    user_buckets: PositiveInt = 4
-    """Partitions of `histories`. About one per million users."""
+    user_buckets: PositiveInt = 8
+    """Groups of users that files of `events` and `histories` hold, one per half million users. Fixed for a lake."""
+    split_rows: PositiveInt = 2_500_000
+    """Raw rows that one task takes in, about; decides about memory, never about results."""
     allow_empty_day: bool = False
     """Accept an input that has no row of the run's own date."""
+    min_day_share: float = Field(0.4, ge=0, le=1)
+    """Fewer new rows of the run's date than this share of a usual day of the week before: half a delivery, refused."""
+    catalogue: str | None = None
+    """File (csv or parquet, {date} is the night) of items: item_id and, if known, category, brand, price, available."""
+    catalogue_is_complete: bool = False
+    """Items that the catalogue does not list are no longer available."""
 
 
 class WindowSettings(Section):

@@ -9,9 +9,10 @@ from pyspark.sql import functions as F
 from sparkrec.config.settings import PrepareSettings
 from sparkrec.errors import RefusedError
 from sparkrec.lake import Lake
-from sparkrec.prepare.histories import build_histories
+from sparkrec.prepare.heal import reach
+from sparkrec.prepare.histories_plain import build_histories
 from sparkrec.prepare.items import count_item_days
-from sparkrec.prepare.sessions import sessionize
+from sparkrec.prepare.resession import resession
 from sparkrec.tables import EVENTS, HISTORIES, ITEM_DAYS, ITEMS, RUNS
 
 
@@ -24,13 +25,6 @@ class Known:
     remark: str
 
 
-def newest_histories(lake: Lake, run_date: date, settings: PrepareSettings) -> tuple[DataFrame, date]:
-    """Return what `histories` must hold after the run of a date, and the date it reaches: never back in time."""
-    reaches = _reach(lake) if lake.has(HISTORIES) else None
-    as_of = max(run_date, reaches or run_date)
-    return _build(lake, lake.read(EVENTS).where(F.col("run_date") <= F.lit(as_of)), as_of, settings), as_of
-
-
 def known_as_of(lake: Lake, run_date: date, settings: PrepareSettings) -> Known:
     """Return what was known after the run of `run_date`; events that later runs brought in do not count.
 
@@ -40,21 +34,13 @@ def known_as_of(lake: Lake, run_date: date, settings: PrepareSettings) -> Known:
     runs = lake.read(RUNS).where((F.col("job") == "prepare") & (F.col("status") == "complete"))
     if runs.where(F.col("run_date") == F.lit(run_date)).isEmpty():
         raise RefusedError(f"{lake.root}: {run_date} was not prepared; run 'make prepare DATE={run_date}' first")
-    reaches = _reach(lake)
+    reaches = reach(lake)
     if reaches == run_date:
         return Known(lake.read(HISTORIES), lake.read(ITEM_DAYS), "")
     events = lake.read(EVENTS).where(F.col("run_date") <= F.lit(run_date))
-    as_then = sessionize(events.withColumn("session_id", F.lit(None).cast("string")), settings.gap_minutes)
+    as_then = resession(events, settings)
     remark = f"histories reach to {reaches}, what was known on {run_date} was rebuilt from events; "
-    return Known(_build(lake, as_then, run_date, settings), count_item_days(events), remark)
-
-
-def _reach(lake: Lake) -> date | None:
-    row = lake.read(HISTORIES).agg(F.max("as_of").alias("day")).first()
-    return row["day"] if row else None
-
-
-def _build(lake: Lake, events: DataFrame, as_of: date, settings: PrepareSettings) -> DataFrame:
-    return build_histories(
-        events, lake.read(ITEMS), as_of, settings.max_history, settings.max_purchased, settings.user_buckets
+    histories = build_histories(
+        as_then, lake.read(ITEMS), run_date, settings.max_history, settings.max_purchased, settings.user_buckets
     )
+    return Known(histories, count_item_days(events), remark)

@@ -1,30 +1,35 @@
-"""Parse raw rows and say of each whether it stands, and if not, why."""
+"""Parse raw rows and say of each whether it can stand by itself, and if not, why."""
 
-from datetime import date
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.types import DataType, DateType, IntegralType, TimestampNTZType, TimestampType
 
 from sparkrec.config import Source
-from sparkrec.config.source import Time
+from sparkrec.config.source import EventByValue, Time
 
 MICROS = {"seconds": 1_000_000, "millis": 1_000, "micros": 1}
 LATER = "later than the run"
 """Verdict of rows of a later day: skipped and counted, for they belong to a later night."""
+KINDS = ("cart", "favourite", "purchase", "remove", "search", "view")
+"""Event words in the order of their letters: a row carries the place, and sorts as the word would."""
 
 
-def judge(clicks: DataFrame, source: Source, run_date: date) -> DataFrame:
+def judge(clicks: DataFrame, source: Source, run_date: date, asked_at: datetime) -> DataFrame:
     """Type every raw row and give it a `verdict`.
 
-    In   raw rows of `read_clicks`.
-    Out  user_id, item_id, event_type, event_ts (timestamp), price (double), category, brand, query, event_date (in
-         the source's zone), raw, source_file, verdict: null for a row that stands, LATER, or the reason to refuse it.
+    In   raw rows of `read_clicks`. asked_at: when the run was started; nobody can have clicked a day after that.
+    Out  user_id, item_id, kind (place in KINDS), event_us (microseconds since 1970), price (double), category, brand,
+         query, verdict: null for a row that stands, LATER, or the reason to refuse it; raw where there is a verdict;
+         source_file, user_key (64-bit hash of the user).
     """
     typed = clicks.select(
         "user_id",
         "item_id",
-        _event_word(source).alias("event_type"),
-        _instant(source.time).alias("event_ts"),
+        _kind(source).alias("kind"),
+        event_micros(clicks.schema["event_ts"].dataType, source.time).alias("event_us"),
         F.col("price").try_cast("double").alias("price"),
         (F.col("price").isNotNull() & F.col("price").try_cast("double").isNull()).alias("is_price_text"),
         "category",
@@ -34,60 +39,92 @@ def judge(clicks: DataFrame, source: Source, run_date: date) -> DataFrame:
         "source_file",
         "is_malformed",
     )
-    dated = typed.withColumn("event_date", F.to_date(F.from_utc_timestamp("event_ts", source.time.zone)))
-    return dated.withColumn("verdict", _verdict(source, run_date)).drop("is_malformed", "is_price_text")
+    judged = typed.withColumn("verdict", _verdict(source, run_date, asked_at))
+    is_refused = F.col("verdict").isNotNull()
+    return judged.select(
+        "user_id",
+        "item_id",
+        "kind",
+        "event_us",
+        "price",
+        "category",
+        "brand",
+        "query",
+        "verdict",
+        F.when(is_refused, F.col("raw")).alias("raw"),
+        "source_file",
+        # Rows without a user would otherwise all meet in one task.
+        F.when(F.col("user_id").isNull(), F.xxhash64("raw")).otherwise(F.xxhash64("user_id")).alias("user_key"),
+    )
 
 
-def too_busy(judged: DataFrame, max_user_day_events: int) -> DataFrame:
-    """Return the bots: user_id, event_date of users with more standing rows on a day than people make."""
-    standing = judged.where(F.col("verdict").isNull())
-    counted = standing.groupBy("user_id", "event_date").agg(F.count("*").alias("num_rows"))
-    return counted.where(F.col("num_rows") > max_user_day_events).select("user_id", "event_date")
+def start_of(day: date, zone: str) -> int:
+    """Return the instant at which a day begins in a zone, in microseconds since 1970."""
+    moment = datetime.combine(day, time(), tzinfo=ZoneInfo(zone)).astimezone(UTC)
+    return int((moment - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1))
 
 
-def refuse_bots(judged: DataFrame, bots: DataFrame) -> DataFrame:
-    """Give the verdict `bot` to every standing row of a bot's day."""
-    marked = judged.join(
-        F.broadcast(bots.withColumn("is_bot", F.lit(True))), ["user_id", "event_date"], how="left"
-    )  # one row per user and day among bots
-    is_bot = F.col("verdict").isNull() & F.col("is_bot").isNotNull()
-    return marked.withColumn("verdict", F.when(is_bot, "bot").otherwise(F.col("verdict"))).drop("is_bot")
+def event_micros(kind: DataType, time: Time) -> Column:
+    """Return the instant of `event_ts`, whatever its type; null where it is none."""
+    when = F.col("event_ts")
+    if isinstance(kind, TimestampType):
+        return F.unix_micros(when)
+    if isinstance(kind, (TimestampNTZType, DateType)):
+        return F.unix_micros(F.to_utc_timestamp(when.cast("timestamp"), time.zone))
+    if time.unit == "iso":
+        return F.unix_micros(_zoned(when.cast("string"), time.zone))
+    number = when.cast("long") if isinstance(kind, IntegralType) else when.cast("string").try_cast("decimal(20,0)")
+    # Not before 1970 and not after 2286: beyond them lie units mistaken for one another.
+    in_range = number.between(0, 10_000_000_000 * (1_000_000 // MICROS[time.unit]))
+    return F.when(in_range, number.cast("long") * MICROS[time.unit])
 
 
-def _verdict(source: Source, run_date: date) -> Column:
-    day = F.col("event_date")
-    is_search = F.col("event_type") == "search"
+def _zoned(text: Column, zone: str) -> Column:
+    # Spark reads a time of day alone as today's, which would let the clock decide about rows.
+    starts_with_a_year = F.substring(text, 5, 1) == "-"
+    instant = F.when(starts_with_a_year, text.try_cast("timestamp"))  # in UTC where the text names no zone
+    if zone == "UTC":
+        return instant
+    names_zone = text.rlike(r"(Z|[A-Z]{3,4}|[+-]\d{2}:?\d{2})$") & (F.length(text) > 10)
+    return F.when(names_zone, instant).otherwise(F.to_utc_timestamp(instant, zone))
+
+
+def _verdict(source: Source, run_date: date, asked_at: datetime) -> Column:
+    zone = source.time.zone
+    end_of_run = start_of(run_date + timedelta(days=1), zone)
+    tomorrow = int((asked_at + timedelta(days=1)).timestamp() * 1_000_000)
+    when = F.col("event_us")
     reasons: list[tuple[Column, str]] = [
         (F.col("is_malformed"), "malformed"),
-        (F.col("event_ts").isNull(), "bad time"),
-        (day > F.lit(run_date), LATER),
+        (when.isNull(), "bad time"),
+        (when >= F.lit(max(tomorrow, end_of_run)), "future time"),
+        (when >= F.lit(end_of_run), LATER),
         (F.col("user_id").isNull(), "null user"),
-        (F.col("event_type").isNull(), "unknown event type"),
-        (F.col("item_id").isNull() & ~is_search, "null item"),
+        (F.col("kind").isNull(), "unknown event type"),
+        (F.col("item_id").isNull() & (F.col("kind") != KINDS.index("search")), "null item"),
         (F.col("is_price_text"), "bad price"),
         (F.col("price").isNotNull() & ~F.col("price").between(0, 1e12), "negative price"),
     ]
     if source.period_start:
-        reasons.append((day < F.lit(source.period_start), "before the period"))
+        reasons.append((when < F.lit(start_of(source.period_start, zone)), "before the period"))
     verdict = F.lit(None).cast("string")
     for condition, reason in reversed(reasons):
         verdict = F.when(condition, reason).otherwise(verdict)
     return verdict
 
 
-def _event_word(source: Source) -> Column:
-    pairs = [F.lit(text) for pair in source.event_types.items() for text in pair]
-    return F.try_element_at(F.create_map(*pairs), F.col("event_type"))
+def _kind(source: Source) -> Column:
+    if source.event_always:
+        return F.lit(KINDS.index(source.event_always)).cast("tinyint")
+    if source.event_by_value:
+        return _kind_by_value(source.event_by_value)
+    kind = F.lit(None).cast("tinyint")
+    for text, word in source.event_types.items():
+        kind = F.when(F.col("event_type") == text, F.lit(KINDS.index(word)).cast("tinyint")).otherwise(kind)
+    return kind
 
 
-def _instant(time: Time) -> Column:
-    text = F.col("event_ts")
-    if time.unit == "iso":
-        names_zone = text.rlike(r"(Z|[A-Z]{3,4}|[+-]\d{2}:?\d{2})$")
-        zoned = F.when(names_zone, text).otherwise(F.concat_ws(" ", text, F.lit(time.zone)))
-        # Spark reads a time of day alone as today's, which would let the clock decide about rows.
-        return F.when(text.rlike(r"^\d{4}-\d{1,2}-\d{1,2}"), zoned.try_cast("timestamp"))
-    # Not before 1970 and not after 2286: beyond them lie units mistaken for one another.
-    number = text.try_cast("decimal(20,0)") * MICROS[time.unit]
-    in_range = number.between(0, 10_000_000_000 * 1_000_000)
-    return F.when(in_range, F.timestamp_micros(number.cast("long")))
+def _kind_by_value(rule: EventByValue) -> Column:
+    value = F.col("event_value").try_cast("double")
+    then, otherwise = (F.lit(KINDS.index(word)).cast("tinyint") for word in (rule.then, rule.otherwise))
+    return F.when(value >= rule.at_least, then).when(value < rule.at_least, otherwise)

@@ -1,73 +1,163 @@
-"""One row per user: the newest events in time order, and what was bought."""
+"""One row per user: the newest events in time order, and what was bought; old histories with a night's steps added."""
 
+import uuid
+from collections.abc import Callable
 from datetime import date
+from pathlib import Path
+from typing import Any
 
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import Window as W
-from pyspark.sql import functions as F
+import polars as pl
 
-from sparkrec.tables import EVENT_CODES, HISTORIES, UNKNOWN, conform
+from sparkrec.files import NewFile
+from sparkrec.lake import Lake
+from sparkrec.prepare.plan import NightPlan
+from sparkrec.prepare.stored import local_file
+from sparkrec.tables import HISTORIES, ITEMS, UNKNOWN
+from sparkrec.tasks import run_tasks
+
+LISTS = {
+    "item_idxs": pl.Int32,
+    "event_types": pl.Int8,
+    "event_tss": pl.Int64,
+    "session_nos": pl.Int32,
+    "prices": pl.Float32,
+}
+ROW_GROUP_USERS = 20_000
 
 
-def build_histories(
-    events: DataFrame, items: DataFrame, as_of: date, max_history: int, max_purchased: int, user_buckets: int
-) -> DataFrame:
-    """Return the histories of all users.
+def extend_histories(lake: Lake, plan: NightPlan, as_of: date) -> list[NewFile]:
+    """Write the histories of all buckets anew: of touched users with the night's steps, of others as they are.
 
-    In   events up to the run of `as_of`, all of them; items for their indices. A row is one event, one item.
-    Out  a row is one user, arrays oldest first, at most `max_history` events and `max_purchased` purchases.
+    Out  files for `Lake.commit`, a file per split that brought new users or changes, and one for users left alone.
     """
-    newest_first = W.partitionBy("user_id").orderBy(F.desc("event_ts"), F.desc("item_id"), F.desc("event_type"))
-    up_to_here = newest_first.rowsBetween(W.unboundedPreceding, W.currentRow)
-    is_purchase = F.col("event_type") == "purchase"
-    is_boundary = F.lag("session_id").over(newest_first) != F.col("session_id")
+    files = lake.files(ITEMS)
+    vocabulary = [local_file(lake.path(ITEMS), path) for path in ([] if files is None else files["path"])]
+    told = run_tasks(lake.spark, plan.settings.user_buckets, _extend_bucket(plan, vocabulary, as_of))
+    return [NewFile(row["path"], row["partition"], row["num"], row["size"]) for row in told]
 
-    indexed = events.join(items.select("item_id", "item_idx"), "item_id", how="left")  # one row per item_id
-    placed = indexed.withColumns(
-        {
-            "age": F.row_number().over(newest_first),
-            "purchase_age": F.sum(is_purchase.cast("int")).over(up_to_here),
-            "is_boundary": F.coalesce(is_boundary.cast("int"), F.lit(0)),
-        }
-    ).withColumn("sessions_since", F.sum("is_boundary").over(up_to_here))
 
-    event = F.struct(
-        # The explicit position: what collect_list sees first is not promised.
-        (-F.col("age")).alias("position"),
-        F.coalesce("item_idx", F.lit(UNKNOWN)).alias("item_idx"),
-        _event_code().alias("event_type"),
-        F.unix_micros("event_ts").alias("event_ts"),
-        F.col("sessions_since"),
-        F.col("price").cast("float").alias("price"),
+def _extend_bucket(plan: NightPlan, vocabulary: list[str], as_of: date) -> Callable[[int], list[dict[str, Any]]]:
+    def work(bucket: int) -> list[dict[str, Any]]:
+        listed = pl.scan_parquet(plan.history_files).filter(pl.col("user_bucket") == bucket).collect()
+        old = [pl.scan_parquet(path, hive_partitioning=False) for path in listed["path"]]
+        staging = Path(plan.staging)
+        people_files = sorted((staging / f"people/{bucket}").glob("*.parquet"))
+        items = pl.read_parquet(vocabulary, columns=["item_id", "item_idx"], hive_partitioning=False)
+        told = []
+        for file in people_files:  # a split after the other, for the sake of memory
+            people = pl.read_parquet(file)
+            steps = _indexed(pl.read_parquet(staging / f"steps/{bucket}/{file.name}"), items)
+            bought = _indexed(pl.read_parquet(staging / f"bought/{bucket}/{file.name}"), items)
+            before = _of_users(old, people)
+            rows = extend(before, people, steps, bought, plan.settings.max_history, plan.settings.max_purchased)
+            told.append(_write(plan, bucket, rows, as_of))
+        if old:
+            touched = pl.scan_parquet(people_files).select("user_id") if people_files else None
+            rest = pl.concat(old) if touched is None else pl.concat(old).join(touched, on="user_id", how="anti")
+            told.append(_write(plan, bucket, rest.collect(), as_of))
+        return [row for row in told if row["num"]]
+
+    return work
+
+
+def extend(
+    old: pl.DataFrame,
+    people: pl.DataFrame,
+    steps: pl.DataFrame,
+    bought: pl.DataFrame,
+    max_history: int,
+    max_purchased: int,
+) -> pl.DataFrame:
+    """Return the new histories of touched users.
+
+    In   old: histories of those of them that have one. people, steps, bought: see `write_steps`, with item_idx.
+    Out  a row is one user, without as_of; users without any event left have none.
+    """
+    new = steps.group_by("user_id", maintain_order=True).agg(
+        pl.col("item_idx").alias("item_idxs_new"),
+        pl.col("event_type").alias("event_types_new"),
+        pl.col("event_us").alias("event_tss_new"),
+        pl.col("opens").cast(pl.Int32).cum_sum().alias("session_nos_new"),
+        pl.col("price").alias("prices_new"),
     )
-    purchase = F.struct(F.col("purchase_age"), F.col("item_idx"))
-    grouped = placed.groupBy("user_id").agg(
-        F.array_sort(F.collect_list(F.when(F.col("age") <= max_history, event))).alias("past"),
-        F.array_sort(F.collect_list(F.when(is_purchase & (F.col("purchase_age") <= max_purchased), purchase))).alias(
-            "purchases"
-        ),
-        F.min("event_ts").alias("first_event_ts"),
-        F.max("event_ts").alias("last_event_ts"),
-        F.count("*").alias("num_events"),
+    new_bought = bought.group_by("user_id", maintain_order=True).agg(pl.col("item_idx").alias("purchased_new"))
+    kept_old = _until(old, people)
+    together = (
+        people.join(kept_old, on="user_id", how="left")
+        .join(new, on="user_id", how="left")
+        .join(new_bought, on="user_id", how="left")  # one row per user_id in each
+        .with_columns(
+            *(pl.col(name).fill_null([]).cast(pl.List(kind)) for name, kind in LISTS.items()),
+            *(pl.col(f"{name}_new").fill_null([]).cast(pl.List(kind)) for name, kind in LISTS.items()),
+            *(pl.col(name).fill_null([]).cast(pl.List(pl.Int32)) for name in ("purchased", "purchased_new")),
+        )
     )
-    oldest_session = F.col("past")[0]["sessions_since"]
-    histories = grouped.select(
+    last_no = pl.col("session_nos").list.last().fill_null(0)
+    numbered = together.with_columns((pl.col("session_nos_new") + last_no).cast(pl.List(pl.Int32)))
+    joined = numbered.select(
         "user_id",
-        F.lit(as_of).alias("as_of"),
-        F.col("past.item_idx").alias("item_idxs"),
-        F.col("past.event_type").alias("event_types"),
-        F.col("past.event_ts").alias("event_tss"),
-        F.transform("past.sessions_since", lambda since: (oldest_session - since + 1).cast("int")).alias("session_nos"),
-        F.col("past.price").alias("prices"),
-        F.array_distinct("purchases.item_idx").alias("purchased"),
-        "first_event_ts",
-        "last_event_ts",
+        *(pl.concat_list(name, f"{name}_new").list.tail(max_history).alias(name) for name in LISTS),
+        pl.concat_list("purchased_new", "purchased")
+        .list.unique(maintain_order=True)
+        .list.head(max_purchased)
+        .alias("purchased"),
+        _instant("first_us").alias("first_event_ts"),
+        _instant("last_us").alias("last_event_ts"),
         "num_events",
-        F.pmod(F.xxhash64("user_id"), F.lit(user_buckets)).cast("int").alias("user_bucket"),
+        "session_id",
     )
-    return conform(histories, HISTORIES)
+    renumbered = (pl.col("session_nos") - pl.col("session_nos").list.first() + 1).cast(pl.List(pl.Int32))
+    return joined.filter(pl.col("num_events") > 0).with_columns(renumbered)
 
 
-def _event_code() -> Column:
-    pairs = [F.lit(value) for pair in EVENT_CODES.items() for value in pair]
-    return F.element_at(F.create_map(*pairs), F.col("event_type")).cast("tinyint")
+def _until(old: pl.DataFrame, people: pl.DataFrame) -> pl.DataFrame:
+    """Cut what the night tells anew off the old histories: events from the user's `from_us` on."""
+    names = ["user_id", *LISTS, "purchased"]
+    timed = old.select(names).join(people.select("user_id", "from_us"), on="user_id", how="inner")
+    is_whole = pl.col("event_tss").list.last().fill_null(0) < pl.col("from_us")
+    whole, cut = timed.filter(is_whole), timed.filter(~is_whole)
+    if not len(cut):
+        return whole.select(names)
+    again = cut.filter(pl.col("from_us") <= -(2**61)).select("user_id")
+    entries = (
+        cut.select("user_id", "from_us", *LISTS).explode(list(LISTS)).filter(pl.col("event_tss") < pl.col("from_us"))
+    )
+    shorter = entries.group_by("user_id", maintain_order=True).agg(list(LISTS))
+    nothing = pl.lit([], dtype=pl.List(pl.Int32))
+    purchased = cut.select(
+        "user_id",
+        pl.when(pl.col("user_id").is_in(again["user_id"].implode()))
+        .then(nothing)
+        .otherwise("purchased")
+        .alias("purchased"),
+    )
+    return pl.concat([whole.select(names), purchased.join(shorter, on="user_id", how="left").select(names)])
+
+
+def _indexed(rows: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
+    indexed = rows.join(items, on="item_id", how="left", maintain_order="left")  # one row per item_id in items
+    return indexed.with_columns(pl.col("item_idx").fill_null(UNKNOWN).cast(pl.Int32)).drop("item_id")
+
+
+def _of_users(histories: list[pl.LazyFrame], people: pl.DataFrame) -> pl.DataFrame:
+    if not histories:
+        lists = {name: pl.List(kind) for name, kind in LISTS.items()}
+        return pl.DataFrame(schema={"user_id": pl.String(), **lists, "purchased": pl.List(pl.Int32)})
+    names = ["user_id", *LISTS, "purchased"]
+    theirs = pl.concat(histories).select(names).join(people.lazy().select("user_id"), on="user_id", how="semi")
+    return theirs.collect()
+
+
+def _write(plan: NightPlan, bucket: int, rows: pl.DataFrame, as_of: date) -> dict[str, Any]:
+    path = f"user_bucket={bucket}/{as_of}-{uuid.uuid4().hex[:12]}.parquet"
+    names = [name for name in HISTORIES.schema.names if name != "user_bucket"]
+    file = plan.folder("histories") / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    written = rows.with_columns(pl.lit(as_of).alias("as_of")).select(names)
+    written.write_parquet(file, compression="zstd", compression_level=1, row_group_size=ROW_GROUP_USERS)
+    size = file.stat().st_size
+    return {"path": path, "partition": {"user_bucket": str(bucket)}, "num": len(rows), "size": size}
+
+
+def _instant(name: str) -> pl.Expr:
+    return pl.from_epoch(name, time_unit="us").dt.replace_time_zone("UTC")

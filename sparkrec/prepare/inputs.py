@@ -4,6 +4,7 @@ import csv
 import glob
 from dataclasses import dataclass
 from datetime import date
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,11 +16,21 @@ from sparkrec.lake import local_path
 
 
 @dataclass(frozen=True)
+class Piece:
+    """Files of one kind: how they are mapped, where they are, and the columns of a csv in file order, where known."""
+
+    source: Source
+    paths: tuple[str, ...]
+    columns: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Input:
-    """What to read: a path that Spark understands, and the columns of a csv in file order, where already known."""
+    """What to read: what the user named, for messages, its pieces, and about how many rows they hold."""
 
     path: str
-    columns: tuple[str, ...] | None = None
+    pieces: tuple[Piece, ...]
+    about_rows: int = 20_000_000
 
 
 def resolve_input(source: Source, path: str | None, run_date: date) -> Input:
@@ -29,20 +40,19 @@ def resolve_input(source: Source, path: str | None, run_date: date) -> Input:
         raise RefusedError(f"source {source.name} names no path of its own; give --input PATH")
     wanted = wanted.replace("{date}", run_date.isoformat())
     if local_path(wanted) is None:
-        return Input(wanted)  # the columns are looked up by Spark
+        if source.also:
+            raise RefusedError(f"input {wanted}: source {source.name} has several kinds of files; mount them")
+        return Input(wanted, (Piece(source, (wanted,)),))  # the columns are looked up by Spark
     files = _files_of(wanted)
     if not files:
         raise RefusedError(f"input {wanted}: no such file or folder; check the path{_sample_hint(source)}")
     if source.format == "delta":
-        return Input(wanted)
+        return Input(wanted, (Piece(source, (wanted,)),))
     full = [file for file in files if file.stat().st_size]
     if not full:
         raise RefusedError(f"input {wanted}: empty ({len(files)} file(s), 0 bytes); was the download cut off?")
-    columns = [_columns_of(file, source) for file in full]
-    for file, found in zip(full, columns, strict=True):
-        if found is not None:
-            check_columns(source, found, str(file))
-    return Input(wanted, columns[0] if source.format == "csv" else None)
+    pieces = tuple(_piece(part, wanted, full) for part in source.parts())
+    return Input(wanted, pieces, sum(_about_rows(file, source) for file in full))
 
 
 def check_columns(source: Source, found: tuple[str, ...], where: str) -> None:
@@ -53,12 +63,52 @@ def check_columns(source: Source, found: tuple[str, ...], where: str) -> None:
             f" ({', '.join(source.file_columns)}); mend file_columns or separator"
         )
     names = tuple(source.file_columns) if source.file_columns and not source.header else found
-    missing = [name for name in source.columns.raw_names() if name not in names]
+    missing = [name for name in source.raw_names() if name not in names]
     if missing:
         raise RefusedError(
             f"{where}: source {source.name} maps {', '.join(missing)}, the file has {', '.join(names)};"
             " mend `columns` in the source file"
         )
+
+
+def _piece(source: Source, wanted: str, files: list[Path]) -> Piece:
+    mine = [file for file in files if not source.files or fnmatch(file.name, source.files)]
+    if not mine:
+        raise RefusedError(
+            f"input {wanted}: no file is named like {source.files}, which source {source.name} needs;"
+            " give --input a folder that holds them all"
+        )
+    columns = [_columns_of(file, source) for file in mine]
+    for file, found in zip(mine, columns, strict=True):
+        if found is not None:
+            check_columns(source, found, str(file))
+    if source.format == "parquet":
+        _check_types(source, mine)
+    paths = tuple(str(file) for file in mine) if source.files else (wanted,)
+    return Piece(source, paths, columns[0] if source.format == "csv" else None)
+
+
+def _check_types(source: Source, files: list[Path]) -> None:
+    """Refuse Parquet files that disagree on a column's type: Spark would stop in the middle, or read nothing."""
+    first: dict[str, tuple[str, Path]] = {}
+    for file in files:
+        schema = pq.read_schema(file)
+        for name in source.raw_names():
+            kind = str(schema.field(name).type).removeprefix("large_")
+            known, where = first.setdefault(name, (kind, file))
+            if known != kind:
+                raise RefusedError(
+                    f"{file}: column {name} is {kind}, in {where.name} it is {known};"
+                    " deliver the files with one type per column"
+                )
+
+
+def _about_rows(file: Path, source: Source) -> int:
+    if source.format == "parquet":
+        return int(pq.read_metadata(file).num_rows)
+    # 80 bytes make a line, and compression makes a fifth of it.
+    size = file.stat().st_size
+    return size // 80 if file.suffix in (".csv", ".json", ".dat", ".txt", ".jsonl") else size // 16
 
 
 def latest_sample_day(source: Source) -> date:

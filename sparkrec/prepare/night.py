@@ -1,100 +1,239 @@
-"""One night's raw rows, judged, merged with the lake and cut into sessions, ready to be written."""
+"""One night's raw rows, through one shuffle into tasks that hold all rows of a user, and what these tasks found."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from functools import reduce
+from pathlib import Path
+from typing import Any
 
-from pyspark.sql import DataFrame
+import polars as pl
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
 
 from sparkrec.config import Source
 from sparkrec.config.settings import PrepareSettings
-from sparkrec.prepare.clean import LATER, judge, refuse_bots, too_busy
-from sparkrec.prepare.ledger import Ledger, check_day, check_share, count_verdicts, keep_ledger
-from sparkrec.prepare.merge import KEPT, KNOWN, merge
-from sparkrec.prepare.sessions import sessionize
-from sparkrec.tables import EVENTS, QUARANTINE, conform
+from sparkrec.errors import SparkrecError
+from sparkrec.files import NewFile
+from sparkrec.lake import Lake
+from sparkrec.prepare.clean import LATER, judge
+from sparkrec.prepare.inputs import Input
+from sparkrec.prepare.ledger import Ledger, check_day, check_share, check_usual, keep_ledger
+from sparkrec.prepare.patch import patch_units
+from sparkrec.prepare.plan import OWN, NightPlan
+from sparkrec.prepare.read import read_clicks
+from sparkrec.prepare.split import JUDGED, take_in_split
+from sparkrec.prepare.stored import local_file
+from sparkrec.tables import EVENTS, HISTORIES, QUARANTINE, Table
+from sparkrec.tasks import REPORT, reports, run_tasks, sql_settings
+
+ARROW_ROWS = "65536"
 
 
 @dataclass(frozen=True)
 class Night:
-    """What a run puts into the lake."""
+    """What a run has found and staged; the lake is as it was."""
 
+    plan: NightPlan
     ledger: Ledger
-    first_day: date
-    """Earliest day that changes; `events` holds all of that day and of those after it."""
-    events: DataFrame
-    refused: DataFrame
-    held: tuple[DataFrame, ...]
-
-    def release(self) -> None:
-        """Give back the memory of what was held between the steps."""
-        for frame in self.held:
-            frame.unpersist()
+    events: list[NewFile]
+    replaced: list[dict[str, Any]]
+    """Files of `events` that the new ones stand in for, as `Lake.files` lists them."""
+    refused: list[NewFile]
+    days: list[date]
+    """Days of which `events` changes."""
+    takes_back: bool
+    """Whether an earlier run of the same date had events that are gone now."""
+    taken_back: int
+    """Events of earlier runs that turned out to be a bot's or over the cap."""
 
 
 def take_in(
-    clicks: DataFrame,
-    stored: DataFrame,
-    source: Source,
-    run_date: date,
-    where: str,
-    settings: PrepareSettings,
+    lake: Lake, source: Source, place: Input, run_date: date, asked_at: datetime, settings: PrepareSettings
 ) -> Night:
-    """Decide where every raw row goes; raise before anything is written if the input cannot be used.
+    """Decide where every raw row goes; raise before anything is written if the input cannot be used."""
+    stored = lake.files(EVENTS)
+    own_rows = _own_rows(lake, stored, run_date)
+    plan = _plan(lake, stored, own_rows, source, place, run_date, settings)
+    judged = reduce(
+        DataFrame.unionByName,
+        (judge(read_clicks(lake.spark, piece), piece.source, run_date, asked_at) for piece in place.pieces),
+    )
+    _keep_sources(plan, judged)
+    told, rows_in, later = _run_splits(plan, judged, own_rows, place.path)
+    ledger = keep_ledger(told, rows_in, later)
+    check_day(ledger, run_date, place.path, settings.allow_empty_day)
+    check_share(ledger, settings.max_quarantine_share, place.path)
+    check_usual(ledger, _rows_per_day(stored, run_date), run_date, place.path, settings.min_day_share)
 
-    In   clicks: raw rows of `read_clicks`. stored: `events` as they are. where: the input's name, for messages.
-    """
-    judged = judge(clicks, source, run_date).persist()
-    checked = refuse_bots(judged, too_busy(judged, settings.max_user_day_events))
-    first_verdicts = count_verdicts(checked, run_date)
-    check_day(first_verdicts, run_date, where, settings.allow_empty_day)
-
-    # A date that runs again replaces what it wrote; only other runs' events stay.
-    own_first_day = _first_day(stored.where(F.col("run_date") == F.lit(run_date)))
-    is_first_run = stored.where(F.col("run_date") < F.lit(run_date)).isEmpty()
-    oldest = None if is_first_run else run_date - timedelta(days=settings.late_days)
-    if oldest and own_first_day and own_first_day < oldest:
-        oldest = None  # it was a first run when it ran before; an older date came since
-    reach = _earliest(first_verdicts.first_day, own_first_day, run_date) - timedelta(days=1)
-    kept = stored.where((F.col("run_date") != F.lit(run_date)) & (F.col("event_date") >= F.lit(reach)))
-
-    merged = merge(checked.where(F.col("verdict").isNull()), kept, oldest).persist()
-    second_verdicts = count_verdicts(merged, run_date)
-    ledger = keep_ledger(first_verdicts, second_verdicts)
-    check_share(ledger, settings.max_quarantine_share, where)
-
-    first_day = _earliest(second_verdicts.first_day, own_first_day, run_date)
+    units = sorted({(row["day"], row["bucket"]) for row in told if row["kind"] == "patch"})
+    patched = run_tasks(lake.spark, len(units), patch_units(plan, units))
+    files = [row for row in [*told, *patched] if row["kind"] == "file"]
+    gone = {row["path"] for row in patched if row["kind"] == "replaced"}
+    events = [_new_file(row) for row in files if row["name"] == "events"]
+    changed = {file.partition["event_date"] for file in events} | {day for day, _ in units}
     return Night(
+        plan=plan,
         ledger=ledger,
-        first_day=first_day,
-        events=_sessions_from(merged, first_day, run_date, settings.gap_minutes),
-        refused=_refused(checked, merged, run_date),
-        held=(judged, merged),
+        events=events,
+        replaced=[] if stored is None else stored.filter(pl.col("path").is_in(list(gone))).to_dicts(),
+        refused=[_new_file(row) for row in files if row["name"] == "quarantine"],
+        days=sorted(date.fromisoformat(day) for day in changed),
+        takes_back=any(row["num"] for row in told if row["kind"] == "gone"),
+        taken_back=sum(row["taken_back"] for row in told if row["kind"] == "refused"),
     )
 
 
-def _sessions_from(merged: DataFrame, first_day: date, run_date: date, gap_minutes: int) -> DataFrame:
-    # Sessions may have begun on the day before; a gap is shorter than a day, so no earlier day matters.
-    stays = F.col("verdict").isNull() | (F.col("verdict") == KEPT)
-    nearby = merged.where(stays & (F.col("event_date") >= F.lit(first_day - timedelta(days=1))))
-    is_unchanged = F.col("event_date") < F.lit(first_day)
-    known_sessions = nearby.withColumn("session_id", F.when(is_unchanged, F.col("session_id")))
-    events = sessionize(known_sessions, gap_minutes).where(~is_unchanged)
-    return conform(events.withColumn("run_date", F.coalesce("run_date", F.lit(run_date))), EVENTS)
+def list_bucket_files(lake: Lake, table: Table, to: Path) -> None:
+    """Write a list of a table's files for tasks to read: path, log_path, user_bucket, event_date."""
+    files = lake.files(table)
+    names = {"path": pl.String, "log_path": pl.String, "user_bucket": pl.Int32, "event_date": pl.Date}
+    listed = pl.DataFrame(schema=names)
+    if files is not None and len(files):
+        day = pl.col("partition.event_date") if table.partition == "event_date" else pl.lit(None, dtype=pl.Date)
+        bucket = "min.user_bucket" if table.partition == "event_date" else "partition.user_bucket"
+        listed = files.select(
+            pl.col("path").map_elements(lambda path: local_file(lake.path(table), path), return_dtype=pl.String),
+            pl.col("path").alias("log_path"),
+            pl.col(bucket).cast(pl.Int32).alias("user_bucket"),
+            day.cast(pl.Date).alias("event_date"),
+        )
+    to.parent.mkdir(parents=True, exist_ok=True)
+    listed.write_parquet(to)
 
 
-def _refused(checked: DataFrame, merged: DataFrame, run_date: date) -> DataFrame:
-    by_itself = checked.where(F.col("verdict") != LATER)
-    beside_others = merged.where(~F.col("verdict").isin(KEPT, KNOWN))
-    columns = ["verdict", "raw", "source_file"]
-    refused = by_itself.select(columns).unionByName(beside_others.select(columns))
-    return conform(refused.withColumnRenamed("verdict", "reason").withColumn("run_date", F.lit(run_date)), QUARANTINE)
+def _plan(
+    lake: Lake,
+    stored: pl.DataFrame | None,
+    own_rows: DataFrame | None,
+    source: Source,
+    place: Input,
+    run_date: date,
+    settings: PrepareSettings,
+) -> NightPlan:
+    staging = Path(lake.staging_root())
+    buckets = settings.user_buckets
+    about_splits = -(-place.about_rows // settings.split_rows)
+    plan = NightPlan(
+        run_date=run_date,
+        oldest=_oldest(stored, own_rows, run_date, settings.late_days),
+        zone=source.time.zone,
+        settings=settings,
+        num_splits=buckets * max(1, -(-about_splits // buckets)),
+        staging=str(staging),
+        event_files=str(staging / "event_files.parquet"),
+        history_files=str(staging / "history_files.parquet"),
+        busy_days=str(staging / "busy_days.parquet"),
+        sources=str(staging / "sources.json"),
+    )
+    list_bucket_files(lake, EVENTS, Path(plan.event_files))
+    list_bucket_files(lake, HISTORIES, Path(plan.history_files))
+    _list_busy_days(lake, run_date, Path(plan.busy_days))
+    return plan
 
 
-def _first_day(events: DataFrame) -> date | None:
-    row = events.agg(F.min("event_date").alias("day")).first()
-    return row["day"] if row else None
+def _own_rows(lake: Lake, stored: pl.DataFrame | None, run_date: date) -> DataFrame | None:
+    """Return who has events of an earlier run of this date, and on which days; None on a first run of it."""
+    if stored is None or not len(stored):
+        return None
+    covers = (pl.col("min.run_date") <= run_date) & (pl.col("max.run_date") >= run_date)
+    if not len(stored.filter(covers)):
+        return None
+    own = lake.read(EVENTS).where(F.col("run_date") == F.lit(run_date))
+    return own.groupBy("user_id", "event_date").agg(F.min("event_ts").alias("event_ts"))
 
 
-def _earliest(*days: date | None) -> date:
-    return min(day for day in days if day is not None)
+def _oldest(stored: pl.DataFrame | None, own_rows: DataFrame | None, run_date: date, late_days: int) -> date | None:
+    """Return the first day that may still come in; None for a run that found the lake empty when it first ran."""
+    if stored is None or not len(stored.filter(pl.col("min.run_date") < run_date)):
+        return None
+    oldest = run_date - timedelta(days=late_days)
+    if own_rows is not None:
+        row = own_rows.agg(F.min("event_date").alias("day")).first()
+        if row and row["day"] and row["day"] < oldest:
+            return None  # it was a first run when it ran before; an older date came since
+    return oldest
+
+
+def _list_busy_days(lake: Lake, run_date: date, to: Path) -> None:
+    """Write the users' days that earlier runs refused as a bot's: what comes late of them is a bot's too."""
+    busy = pl.DataFrame(schema={"user_id": pl.String, "event_date": pl.Date})
+    files = lake.files(QUARANTINE)
+    if files is not None and len(files):
+        others = files.filter(pl.col("partition.run_date") != run_date)
+        parts = [
+            pl.scan_parquet(local_file(lake.path(QUARANTINE), path), hive_partitioning=False)
+            .filter(pl.col("reason").is_in(["bot", "burst"]))
+            .select("user_id", "event_date")
+            .unique()
+            .collect()
+            for path in others["path"]
+        ]
+        busy = pl.concat([busy, *parts]).unique().sort("user_id", "event_date")
+    busy.write_parquet(to)
+
+
+def _keep_sources(plan: NightPlan, judged: DataFrame) -> None:
+    """Write the input files' paths by their hash: the hash is what travels with 20 million rows."""
+    # Spark writes the same path with one slash here and with three there.
+    paths = [path.replace("file:///", "file:/") for path in judged.inputFiles()]
+    session = judged.sparkSession
+    hashed = session.createDataFrame([(path,) for path in paths], "path string").select(F.xxhash64("path"), "path")
+    Path(plan.sources).write_text(json.dumps({str(key): path for key, path in hashed.collect()}))
+
+
+def _run_splits(
+    plan: NightPlan, judged: DataFrame, own_rows: DataFrame | None, where: str
+) -> tuple[list[dict[str, Any]], int, int]:
+    """Run the tasks; return their reports, the raw rows read, and how many of those are of later days."""
+    seen = Observation("rows")
+    is_later = F.col("verdict") == LATER
+    counted = judged.observe(seen, F.count(F.lit(1)).alias("rows_in"), F.count_if(is_later).alias("later"))
+    rows = counted.where(F.col("verdict").isNull() | ~is_later).select(_judged_columns(F.xxhash64("source_file")))
+    if own_rows is not None:
+        rows = rows.unionByName(own_rows.select(_own_columns()))
+    split = F.pmod("user_key", F.lit(plan.num_splits)).cast("int")
+    found = rows.repartitionById(plan.num_splits, split).mapInArrow(take_in_split(plan), REPORT)
+    try:
+        with sql_settings(judged.sparkSession, spark__sql__execution__arrow__maxRecordsPerBatch=ARROW_ROWS):
+            told = reports(found)
+    except PySparkException as error:
+        raise SparkrecError(f"{where}: {_cause(error)}; no table was changed") from error
+    return told, int(seen.get["rows_in"]), int(seen.get["later"])
+
+
+def _cause(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    causes = [line for line in lines if "Caused by:" in line or line.startswith(("OSError", "PermissionError"))]
+    return (causes[-1] if causes else lines[0] if lines else type(error).__name__)[:500]
+
+
+def _judged_columns(source: Any) -> list[Any]:
+    names = [part.split(" ")[0].strip() for part in JUDGED.replace(", ", ",").split(",")]
+    return [source.alias("source") if name == "source" else F.col(name) for name in names]
+
+
+def _own_columns() -> list[Any]:
+    known = {
+        "user_id": F.col("user_id"),
+        "event_us": F.unix_micros("event_ts"),
+        "verdict": F.lit(OWN),
+        "user_key": F.xxhash64("user_id"),
+    }
+    pairs = [part.strip().split(" ") for part in JUDGED.split(",")]
+    return [known.get(name, F.lit(None)).cast(kind).alias(name) for name, kind in pairs]
+
+
+def _rows_per_day(stored: pl.DataFrame | None, run_date: date) -> Sequence[int]:
+    """Return the events of each of the seven days before, as far as the lake has them; from the table's log alone."""
+    if stored is None or not len(stored):
+        return []
+    day = pl.col("partition.event_date").cast(pl.Date)
+    week = stored.filter((day < run_date) & (day >= run_date - timedelta(days=7)))
+    return week.group_by(day).agg(pl.col("num_records").sum())["num_records"].to_list()
+
+
+def _new_file(row: dict[str, Any]) -> NewFile:
+    return NewFile(row["path"], row["partition"], row["num"], row["size"], row.get("lows", {}), row.get("highs", {}))

@@ -4,51 +4,58 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructType
 
-from sparkrec.config import Source
-from sparkrec.prepare.inputs import Input, check_columns
+from sparkrec.prepare.inputs import Piece, check_columns
 
 MALFORMED = "_malformed"
 TEXT_COLUMNS = ("user_id", "item_id", "event_type", "event_ts", "price", "category", "brand", "query")
 
 
-def read_clicks(spark: SparkSession, source: Source, place: Input) -> DataFrame:
-    """Return the raw rows.
+def read_clicks(spark: SparkSession, piece: Piece) -> DataFrame:
+    """Return the raw rows of one kind of file.
 
-    Out  TEXT_COLUMNS as strings (null where empty), `raw` (the row again, for the quarantine), `is_malformed`,
-         `source_file`. A row is one raw row.
+    Out  TEXT_COLUMNS as strings (null where empty); `event_ts` keeps a type that is a time or a number; `raw` (the row
+         again, for the quarantine), `is_malformed`, `source_file`. A row is one raw row.
     """
+    source = piece.source
+    names = source.raw_names()
     if source.format == "csv":
-        rows = _read_csv(spark, source, place)
+        rows = _read_csv(spark, piece)
     elif source.format == "json":
-        schema = _text_schema(tuple(source.columns.raw_names()))
         rows = (
-            spark.read.schema(schema)
+            spark.read.schema(_text_schema(tuple(names)))
             .option("recursiveFileLookup", True)
             .option("columnNameOfCorruptRecord", MALFORMED)
-            .json(place.path)
+            .json(list(piece.paths))
         )
     else:
         reader = spark.read if source.format == "delta" else spark.read.option("recursiveFileLookup", True)
-        rows = reader.format(source.format).load(place.path)
-        check_columns(source, tuple(rows.columns), place.path)
+        rows = reader.format(source.format).load(piece.paths[0] if len(piece.paths) == 1 else list(piece.paths))
+        check_columns(source, tuple(rows.columns), piece.paths[0])
         rows = rows.withColumn(MALFORMED, F.lit(None).cast("string"))
-    mapped = {name: _mapped(getattr(source.columns, name)) for name in TEXT_COLUMNS}
-    as_json = F.to_json(F.struct(*(F.col(f"`{name}`") for name in source.columns.raw_names())))
+    mapped = {name: _mapped(getattr(source.columns, name)) for name in TEXT_COLUMNS if name != "event_ts"}
+    when = source.columns.event_ts
+    is_text = isinstance(rows.schema[when].dataType, StringType)
+    as_json = F.to_json(F.struct(*(F.col(f"`{name}`") for name in names)))
     return rows.select(
         *(text.alias(name) for name, text in mapped.items()),
+        (_mapped(when) if is_text else F.col(f"`{when}`")).alias("event_ts"),
+        (F.col(f"`{source.event_by_value.column}`") if source.event_by_value else F.lit(None))
+        .cast("string")
+        .alias("event_value"),
         F.coalesce(F.col(MALFORMED), as_json).alias("raw"),
         F.col(MALFORMED).isNotNull().alias("is_malformed"),
         F.col("_metadata.file_path").alias("source_file"),
     )
 
 
-def _read_csv(spark: SparkSession, source: Source, place: Input) -> DataFrame:
+def _read_csv(spark: SparkSession, piece: Piece) -> DataFrame:
+    source, paths = piece.source, list(piece.paths)
     reader = spark.read.option("header", source.header).option("sep", source.separator)
     reader = reader.option("recursiveFileLookup", True)
-    columns = place.columns
+    columns = piece.columns
     if columns is None:
-        columns = tuple(reader.csv(place.path).columns)
-        check_columns(source, columns, place.path)
+        columns = tuple(reader.csv(paths).columns)
+        check_columns(source, columns, paths[0])
     if source.file_columns and not source.header:
         columns = tuple(source.file_columns)
     return (
@@ -57,7 +64,7 @@ def _read_csv(spark: SparkSession, source: Source, place: Input) -> DataFrame:
         .option("columnNameOfCorruptRecord", MALFORMED)
         # With a header: files whose columns differ from the first one's are an error, not shifted values.
         .option("enforceSchema", not source.header)
-        .csv(place.path)
+        .csv(paths)
     )
 
 

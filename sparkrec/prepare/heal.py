@@ -1,0 +1,88 @@
+"""Bring items, item_days and histories back in line with `events` where a run was cut off between two commits."""
+
+from datetime import date
+
+import deltalake
+import polars as pl
+from pyspark.sql import functions as F
+
+from sparkrec.config.settings import PrepareSettings
+from sparkrec.errors import RefusedError
+from sparkrec.lake import Lake
+from sparkrec.prepare.histories_plain import build_histories
+from sparkrec.prepare.items import count_item_days, describe_items, extend_items
+from sparkrec.tables import EVENTS, HISTORIES, ITEM_DAYS, ITEMS, RUNS, Table
+
+IN_STEP = (EVENTS, ITEM_DAYS, ITEMS, HISTORIES)
+KEEPS_ROWS = {"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "UNSET TBLPROPERTIES", "CHANGE COLUMN"}
+"""Delta operations after which a table holds the same rows."""
+
+
+def out_of_step(lake: Lake) -> str:
+    """Return the tables that are not as the last complete prepare left them, '' if all are."""
+    if not lake.has(EVENTS):
+        return ""
+    left = _versions_left(lake)
+    return ", ".join(table.name for table in IN_STEP if _has_changed(lake, table, left.get(table.name, -1)))
+
+
+def heal(lake: Lake, settings: PrepareSettings) -> None:
+    """Compute items, item_days and histories from all events."""
+    events = lake.read(EVENTS)
+    lake.overwrite(ITEM_DAYS, count_item_days(events))
+    heal_items(lake)
+    newest = events.agg(F.max("run_date").alias("day")).first()
+    as_of = max(day for day in (newest["day"] if newest else None, reach(lake)) if day is not None)
+    rebuilt = build_histories(
+        events, lake.read(ITEMS), as_of, settings.max_history, settings.max_purchased, settings.user_buckets
+    )
+    lake.overwrite(HISTORIES, rebuilt)
+
+
+def heal_items(lake: Lake) -> None:
+    """Describe all items from all events; indices and availability stay."""
+    described = describe_items(lake.read(EVENTS))
+    lake.overwrite(
+        ITEMS, extend_items(lake.read_or_empty(ITEMS), described, None, is_all=True, catalogue_is_complete=False)
+    )
+
+
+def check_buckets(lake: Lake, settings: PrepareSettings) -> None:
+    """Refuse a lake whose users were grouped otherwise."""
+    files = lake.files(HISTORIES)
+    if files is None or not len(files):
+        return
+    largest = files["partition.user_bucket"].cast(pl.Int64).max()
+    found = deltalake.DeltaTable(lake.path(HISTORIES)).metadata().configuration.get(BUCKETS)
+    if (found is not None and int(found) != settings.user_buckets) or int(str(largest)) >= settings.user_buckets:
+        raise RefusedError(
+            f"prepare.user_buckets={settings.user_buckets}: this lake was made with {found or 'more'};"
+            " set it back, or prepare into a new lake"
+        )
+
+
+def reach(lake: Lake) -> date | None:
+    """Return the run date that `histories` reaches, None where there are none."""
+    if not lake.has(HISTORIES):
+        return None
+    row = lake.read(HISTORIES).agg(F.max("as_of").alias("day")).first()
+    return row["day"] if row else None
+
+
+BUCKETS = "sparkrec.user_buckets"
+
+
+def _versions_left(lake: Lake) -> dict[str, int]:
+    if not lake.has(RUNS):
+        return {}
+    runs = pl.scan_delta(lake.path(RUNS)).filter((pl.col("job") == "prepare") & (pl.col("status") == "complete"))
+    newest = runs.sort("ended_at").select("versions_written").tail(1).collect()
+    return {} if not len(newest) else dict(newest["versions_written"][0])
+
+
+def _has_changed(lake: Lake, table: Table, left: int) -> bool:
+    if not lake.has(table):
+        return True
+    log = deltalake.DeltaTable(lake.path(table))
+    since = log.version() - left
+    return since != 0 and (left < 0 or any(entry.get("operation") not in KEEPS_ROWS for entry in log.history(since)))

@@ -1,0 +1,47 @@
+"""How often every item occurred on every day, counted again for the days that changed."""
+
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import Any
+
+import polars as pl
+
+from sparkrec.files import NewFile
+from sparkrec.lake import Lake
+from sparkrec.prepare.plan import NightPlan
+from sparkrec.prepare.staged import write_file
+from sparkrec.tables import ITEM_DAYS
+from sparkrec.tasks import run_tasks
+
+
+def recount_days(lake: Lake, plan: NightPlan, days: Sequence[date]) -> tuple[list[NewFile], list[dict[str, Any]]]:
+    """Count the days anew from `events`, a day per task; return the files for `Lake.commit` and those they replace."""
+    told = run_tasks(lake.spark, len(days), _recount(plan, days))
+    new = [NewFile(row["path"], row["partition"], row["num"], row["size"]) for row in told]
+    files = lake.files(ITEM_DAYS)
+    if files is None or not len(files):
+        return new, []
+    return new, files.filter(pl.col("partition.event_date").is_in(list(days))).to_dicts()
+
+
+def _recount(plan: NightPlan, days: Sequence[date]) -> Callable[[int], list[dict[str, Any]]]:
+    def work(number: int) -> list[dict[str, Any]]:
+        day = days[number]
+        files = pl.scan_parquet(plan.event_files).filter(pl.col("event_date") == day).collect()
+        names = ["item_id", "event_type"]
+        per_file = [
+            pl.read_parquet(path, columns=names, hive_partitioning=False)
+            .filter(pl.col("item_id").is_not_null())
+            .group_by(names)
+            .agg(pl.len().cast(pl.Int64).alias("num_events"))
+            for path in files["path"]
+        ]
+        if not per_file:
+            return []
+        counted = pl.concat(per_file).group_by(names).agg(pl.col("num_events").sum()).sort(names)
+        path = f"event_date={day}/{plan.run_date}-{uuid.uuid4().hex[:12]}.parquet"
+        size = write_file(counted, plan.folder("item_days") / path)
+        return [{"path": path, "partition": {"event_date": str(day)}, "num": len(counted), "size": size}]
+
+    return work

@@ -1,0 +1,51 @@
+"""Run a Python function in Spark's tasks, once per number; what comes back is what it says of its work."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+REPORT = "report string"
+"""Schema of reports: one JSON object a row."""
+
+
+def run_tasks(spark: SparkSession, count: int, work: Callable[[int], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Return the reports of `work(0)` to `work(count - 1)`, each run in a task of its own."""
+    if not count:
+        return []
+
+    def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for number in batch.column("id").to_pylist():
+                yield as_batch(work(number))
+
+    numbers = spark.range(count).repartitionById(count, F.col("id").cast("int"))
+    return reports(numbers.mapInArrow(run, REPORT))
+
+
+def as_batch(told: list[dict[str, Any]]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pydict({"report": pa.array([json.dumps(row) for row in told], pa.string())})
+
+
+def reports(frame: DataFrame) -> list[dict[str, Any]]:
+    """Run the frame's tasks and return what they report: a few rows per task, never data."""
+    return [json.loads(row["report"]) for row in frame.collect()]
+
+
+@contextmanager
+def sql_settings(spark: SparkSession, **settings: str) -> Iterator[None]:
+    """Set SQL settings (dots written as double underscores) for the actions inside."""
+    before: dict[str, str | None] = {}
+    for key, value in settings.items():
+        name = key.replace("__", ".")
+        before[name] = spark.conf.get(name, None)
+        spark.conf.set(name, value)
+    try:
+        yield
+    finally:
+        for name, old in before.items():
+            spark.conf.unset(name) if old is None else spark.conf.set(name, old)
