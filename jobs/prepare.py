@@ -4,6 +4,7 @@ spark-submit jobs/prepare.py --source conf/sources/rees46.yaml --input 2019-Oct.
 """
 
 from sparkrec.job import Run, start
+from sparkrec.prepare.catalogue import find_catalogue
 from sparkrec.prepare.commit import commit_events, commit_histories, commit_items, commit_quarantine
 from sparkrec.prepare.heal import check_buckets, heal, out_of_step
 from sparkrec.prepare.night import take_in
@@ -12,6 +13,7 @@ from sparkrec.prepare.night import take_in
 def main(run: Run) -> None:
     lake, settings, (source, place) = run.lake, run.settings.prepare, run.clicks
     check_buckets(lake, settings)
+    catalogue = find_catalogue(settings.catalogue, run.date)
     lake.unstage()
     if wrong := out_of_step(lake):
         run.say(f"{wrong} changed since the last complete run; items, item_days, histories are built from all events")
@@ -23,7 +25,7 @@ def main(run: Run) -> None:
 
     commit_events(lake, night)
     commit_quarantine(lake, night, run.date)
-    num_items = commit_items(lake, night, run.date, settings)
+    num_items = commit_items(lake, night, settings, catalogue)
     num_users, as_of = commit_histories(lake, night, run.date)
     lake.unstage()
     run.say(

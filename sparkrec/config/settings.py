@@ -47,7 +47,7 @@ class PrepareSettings(Section):
     """Different items bought that are kept per user in `histories`, the newest ones; they are never recommended."""
     user_buckets: PositiveInt = 8
     """Groups of users that files of `events` and `histories` hold, one per half million users. Fixed for a lake."""
-    split_rows: PositiveInt = 2_500_000
+    split_rows: PositiveInt = 3_000_000
     """Raw rows that one task takes in, about; decides about memory, never about results."""
     allow_empty_day: bool = False
     """Accept an input that has no row of the run's own date."""

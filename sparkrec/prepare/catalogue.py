@@ -3,47 +3,63 @@
 from datetime import date
 from pathlib import Path
 
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
+import polars as pl
 
 from sparkrec.errors import RefusedError
-from sparkrec.prepare.items import CATALOGUE
+
+COLUMNS = {
+    "item_id": pl.String,
+    "category": pl.String,
+    "brand": pl.String,
+    "price": pl.Float64,
+    "available": pl.Boolean,
+}
 
 
-def check_catalogue(path: str | None, run_date: date) -> None:
-    """Refuse a catalogue that is not there, before Spark starts."""
-    if path and "://" not in path and not Path(_of_date(path, run_date)).exists():
-        raise RefusedError(f"prepare.catalogue {_of_date(path, run_date)}: no such file or folder; mend the setting")
-
-
-def read_catalogue(spark: SparkSession, path: str | None, run_date: date) -> DataFrame | None:
-    """Return a row per item: item_id, category, brand, price, available; columns the file lacks are null."""
-    if not path:
+def find_catalogue(path: str | None, run_date: date) -> str | None:
+    """Return the catalogue's file of a night; refuse one that is missing or does not name items."""
+    if path is None:
         return None
-    place = _of_date(path, run_date)
-    is_csv = any(name in place for name in (".csv", ".tsv"))
-    listed = spark.read.option("header", True).csv(place) if is_csv else spark.read.parquet(place)
-    if "item_id" not in listed.columns:
+    place = path.replace("{date}", run_date.isoformat())
+    if not Path(place).is_file():
+        raise RefusedError(f"prepare.catalogue {place}: no such file; mend the setting, or deliver the file")
+    try:
+        names = _scan(place).collect_schema().names()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise RefusedError(f"prepare.catalogue {place}: cannot be read ({error}); wanted csv or parquet") from error
+    if "item_id" not in names:
         raise RefusedError(
-            f"prepare.catalogue {place}: wanted item_id and, if known, category, brand, price, available;"
-            f" found {', '.join(listed.columns)}"
+            f"prepare.catalogue {place}: wanted item_id and, if known, {', '.join(list(COLUMNS)[1:])};"
+            f" found {', '.join(names)}"
         )
-    wanted = [pair.split(" ") for pair in CATALOGUE.split(", ")]
-    typed = listed.select(
-        *(
-            (F.col(name).cast("string").try_cast(kind) if name in listed.columns else F.lit(None).cast(kind)).alias(
-                name
-            )
-            for name, kind in wanted
-        )
-    )
-    # An item listed twice is offered if one of its lines says so.
-    return (
-        typed.where(F.trim("item_id") != "")
-        .groupBy("item_id")
-        .agg(*(F.max(name).alias(name) for name, _ in wanted[1:]))
-    )
+    return place
 
 
-def _of_date(path: str, run_date: date) -> str:
-    return path.replace("{date}", run_date.isoformat())
+def read_catalogue(place: str | None) -> pl.DataFrame:
+    """Return a row per item: COLUMNS; those that the file lacks are null. An item that is listed twice counts once."""
+    if place is None:
+        return pl.DataFrame(schema=COLUMNS)
+    listed = _scan(place)
+    names = listed.collect_schema().names()
+    text = [pl.col(name).cast(pl.String).str.strip_chars() for name in COLUMNS if name in names]
+    typed = (
+        listed.select(text)
+        .filter(pl.col("item_id").str.len_chars() > 0)
+        .with_columns(*(pl.lit(None, dtype=pl.String).alias(name) for name in COLUMNS if name not in names))
+    )
+    is_offered = pl.col("available").str.to_lowercase().replace_strict(_TRUTH, default=None, return_dtype=pl.Boolean)
+    one_each = (
+        typed.select("item_id", "category", "brand", pl.col("price").cast(pl.Float64, strict=False), is_offered)
+        .group_by("item_id")
+        .agg(pl.all().drop_nulls().max())
+    )
+    return one_each.collect()
+
+
+_TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+
+def _scan(place: str) -> pl.LazyFrame:
+    if place.endswith(".parquet"):
+        return pl.scan_parquet(place)
+    return pl.scan_csv(place, infer_schema=False)

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import DataType, DateType, IntegralType, TimestampNTZType, TimestampType
+from pyspark.sql.types import DataType, DateType, IntegralType, NumericType, TimestampNTZType, TimestampType
 
 from sparkrec.config import Source
 from sparkrec.config.source import EventByValue, Time
@@ -30,8 +30,7 @@ def judge(clicks: DataFrame, source: Source, run_date: date, asked_at: datetime)
         "item_id",
         _kind(source).alias("kind"),
         event_micros(clicks.schema["event_ts"].dataType, source.time).alias("event_us"),
-        F.col("price").try_cast("double").alias("price"),
-        (F.col("price").isNotNull() & F.col("price").try_cast("double").isNull()).alias("is_price_text"),
+        *_price(clicks.schema["price"].dataType),
         "category",
         "brand",
         "query",
@@ -53,8 +52,11 @@ def judge(clicks: DataFrame, source: Source, run_date: date, asked_at: datetime)
         "verdict",
         F.when(is_refused, F.col("raw")).alias("raw"),
         "source_file",
-        # Rows without a user would otherwise all meet in one task.
-        F.when(F.col("user_id").isNull(), F.xxhash64("raw")).otherwise(F.xxhash64("user_id")).alias("user_key"),
+        # Rows without a user would otherwise all meet in one task. (A second use of `raw` here would have Spark write
+        # the JSON of every row, not only of the refused ones: twice the time of this step.)
+        F.when(F.col("user_id").isNull(), F.xxhash64("item_id", "event_us", "category"))
+        .otherwise(F.xxhash64("user_id"))
+        .alias("user_key"),
     )
 
 
@@ -82,7 +84,9 @@ def event_micros(kind: DataType, time: Time) -> Column:
 def _zoned(text: Column, zone: str) -> Column:
     # Spark reads a time of day alone as today's, which would let the clock decide about rows.
     starts_with_a_year = F.substring(text, 5, 1) == "-"
-    instant = F.when(starts_with_a_year, text.try_cast("timestamp"))  # in UTC where the text names no zone
+    # Looking a zone up takes longer than all the rest of reading a time, and the session's zone is UTC already.
+    short = F.when(text.endswith(" UTC"), F.substring(text, F.lit(1), F.length(text) - 4)).otherwise(text)
+    instant = F.when(starts_with_a_year, short.try_cast("timestamp"))  # in UTC where the text names no zone
     if zone == "UTC":
         return instant
     names_zone = text.rlike(r"(Z|[A-Z]{3,4}|[+-]\d{2}:?\d{2})$") & (F.length(text) > 10)
@@ -111,6 +115,14 @@ def _verdict(source: Source, run_date: date, asked_at: datetime) -> Column:
     for condition, reason in reversed(reasons):
         verdict = F.when(condition, reason).otherwise(verdict)
     return verdict
+
+
+def _price(kind: DataType) -> tuple[Column, Column]:
+    price = F.col("price")
+    if isinstance(kind, NumericType):
+        return price.cast("double").alias("price"), F.lit(False).alias("is_price_text")
+    number = price.try_cast("double")
+    return number.alias("price"), (price.isNotNull() & number.isNull()).alias("is_price_text")
 
 
 def _kind(source: Source) -> Column:

@@ -5,20 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from pyspark.sql import DataFrame
 
 from sparkrec.config.settings import PrepareSettings
 from sparkrec.lake import Lake
-from sparkrec.prepare.catalogue import read_catalogue
 from sparkrec.prepare.heal import BUCKETS, heal_items, reach
 from sparkrec.prepare.histories import extend_histories
 from sparkrec.prepare.item_days import recount_days
-from sparkrec.prepare.items import describe_touched, extend_items
 from sparkrec.prepare.night import Night, list_bucket_files
+from sparkrec.prepare.stored import local_file
+from sparkrec.prepare.vocabulary import ItemSources, extend_vocabulary
 from sparkrec.tables import EVENTS, HISTORIES, ITEM_DAYS, ITEMS, QUARANTINE, Table
-
-NEWS = "item_id string, category string, category_us long, brand string, brand_us long, price double, price_us long"
-VISITORS = "item_id string, user_key long"
 
 
 def commit_events(lake: Lake, night: Night) -> None:
@@ -30,30 +26,27 @@ def commit_quarantine(lake: Lake, night: Night, run_date: date) -> None:
     lake.commit(QUARANTINE, night.refused, _files_where(lake, QUARANTINE, "partition.run_date", [run_date]))
 
 
-def commit_items(lake: Lake, night: Night, run_date: date, settings: PrepareSettings) -> int:
-    """Count the changed days again and say of the items touched what is known now; return the number of items."""
+def commit_items(lake: Lake, night: Night, settings: PrepareSettings, catalogue: str | None) -> int:
+    """Count the changed days again and say of the items what is known now; return the number of items."""
     plan = night.plan
     list_bucket_files(lake, EVENTS, Path(plan.event_files))
-    days_before = lake.read_or_empty(ITEM_DAYS)
-    lake.commit(ITEM_DAYS, *recount_days(lake, plan, night.days))
+    days_before = _files_where(lake, ITEM_DAYS, "partition.event_date", night.days)
+    lake.commit(ITEM_DAYS, recount_days(lake.spark, plan, night.days), days_before)
     if night.takes_back:
-        # Maxima and sketches cannot be taken back: what is known of items is read from all events.
+        # Maxima and samples cannot be taken back: what is known of items is read from all events.
         heal_items(lake)
-    items = lake.read_or_empty(ITEMS)
-    described = describe_touched(
-        items,
-        _of_days(days_before, night.days),
-        _of_days(lake.read(ITEM_DAYS), night.days),
-        _staged(lake, night, "news", NEWS),
-        _staged(lake, night, "visitors", VISITORS),
+        days_before = _files_where(lake, ITEM_DAYS, "partition.event_date", night.days)
+    files = lake.files(ITEMS)
+    old = [] if files is None else files.to_dicts()
+    sources = ItemSources(
+        items=_paths(lake, ITEMS, old),
+        num_items=sum(row["num_records"] for row in old),
+        days_before=_paths(lake, ITEM_DAYS, days_before),
+        days_now=_paths(lake, ITEM_DAYS, _files_where(lake, ITEM_DAYS, "partition.event_date", night.days)),
+        catalogue=catalogue,
+        catalogue_is_complete=settings.catalogue_is_complete,
     )
-    if night.takes_back:
-        described = described.limit(0)
-    catalogue = read_catalogue(lake.spark, settings.catalogue, run_date)
-    extended = extend_items(
-        items, described, catalogue, is_all=False, catalogue_is_complete=settings.catalogue_is_complete
-    )
-    return lake.overwrite(ITEMS, extended)
+    return lake.commit(ITEMS, extend_vocabulary(lake.spark, plan, sources), old)
 
 
 def commit_histories(lake: Lake, night: Night, run_date: date) -> tuple[int, date]:
@@ -65,15 +58,8 @@ def commit_histories(lake: Lake, night: Night, run_date: date) -> tuple[int, dat
     return lake.commit(HISTORIES, extend_histories(lake, night.plan, as_of), replaced), as_of
 
 
-def _of_days(item_days: DataFrame, days: list[date]) -> DataFrame:
-    return item_days.where(item_days["event_date"].isin(days))
-
-
-def _staged(lake: Lake, night: Night, name: str, schema: str) -> DataFrame:
-    folder = night.plan.folder(name)
-    if not any(folder.iterdir()):
-        return lake.spark.createDataFrame([], schema)
-    return lake.spark.read.schema(schema).parquet(str(folder))
+def _paths(lake: Lake, table: Table, files: list[dict[str, Any]]) -> list[str]:
+    return [local_file(lake.path(table), row["path"]) for row in files]
 
 
 def _files_where(lake: Lake, table: Table, name: str, values: list[date]) -> list[dict[str, Any]]:

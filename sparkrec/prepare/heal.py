@@ -10,7 +10,7 @@ from sparkrec.config.settings import PrepareSettings
 from sparkrec.errors import RefusedError
 from sparkrec.lake import Lake
 from sparkrec.prepare.histories_plain import build_histories
-from sparkrec.prepare.items import count_item_days, describe_items, extend_items
+from sparkrec.prepare.items import count_item_days, describe_items, rebuild_items
 from sparkrec.tables import EVENTS, HISTORIES, ITEM_DAYS, ITEMS, RUNS, Table
 
 IN_STEP = (EVENTS, ITEM_DAYS, ITEMS, HISTORIES)
@@ -42,9 +42,7 @@ def heal(lake: Lake, settings: PrepareSettings) -> None:
 def heal_items(lake: Lake) -> None:
     """Describe all items from all events; indices and availability stay."""
     described = describe_items(lake.read(EVENTS))
-    lake.overwrite(
-        ITEMS, extend_items(lake.read_or_empty(ITEMS), described, None, is_all=True, catalogue_is_complete=False)
-    )
+    lake.overwrite(ITEMS, rebuild_items(lake.read_or_empty(ITEMS), described))
 
 
 def check_buckets(lake: Lake, settings: PrepareSettings) -> None:

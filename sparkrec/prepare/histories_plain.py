@@ -42,8 +42,8 @@ def build_histories(
     )
     purchase = F.struct(F.col("purchase_age"), F.col("item_idx"))
     grouped = placed.groupBy("user_id").agg(
-        F.array_sort(F.collect_list(F.when(F.col("age") <= max_history, event))).alias("past"),
-        F.array_sort(F.collect_list(F.when(is_purchase, purchase))).alias("purchases"),
+        F.sort_array(F.collect_list(F.when(F.col("age") <= max_history, event))).alias("past"),
+        F.sort_array(F.collect_list(F.when(is_purchase, purchase))).alias("purchases"),
         F.min_by("session_id", "age").alias("session_id"),
         F.min("event_ts").alias("first_event_ts"),
         F.max("event_ts").alias("last_event_ts"),

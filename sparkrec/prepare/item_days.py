@@ -6,23 +6,18 @@ from datetime import date
 from typing import Any
 
 import polars as pl
+from pyspark.sql import SparkSession
 
 from sparkrec.files import NewFile
-from sparkrec.lake import Lake
 from sparkrec.prepare.plan import NightPlan
 from sparkrec.prepare.staged import write_file
-from sparkrec.tables import ITEM_DAYS
 from sparkrec.tasks import run_tasks
 
 
-def recount_days(lake: Lake, plan: NightPlan, days: Sequence[date]) -> tuple[list[NewFile], list[dict[str, Any]]]:
-    """Count the days anew from `events`, a day per task; return the files for `Lake.commit` and those they replace."""
-    told = run_tasks(lake.spark, len(days), _recount(plan, days))
-    new = [NewFile(row["path"], row["partition"], row["num"], row["size"]) for row in told]
-    files = lake.files(ITEM_DAYS)
-    if files is None or not len(files):
-        return new, []
-    return new, files.filter(pl.col("partition.event_date").is_in(list(days))).to_dicts()
+def recount_days(spark: SparkSession, plan: NightPlan, days: Sequence[date]) -> list[NewFile]:
+    """Count the days anew from `events`, a day per task; return the files for `Lake.commit`."""
+    told = run_tasks(spark, len(days), _recount(plan, days))
+    return [NewFile(row["path"], row["partition"], row["num"], row["size"]) for row in told]
 
 
 def _recount(plan: NightPlan, days: Sequence[date]) -> Callable[[int], list[dict[str, Any]]]:

@@ -30,6 +30,8 @@ from sparkrec.tables import EVENTS, HISTORIES, QUARANTINE, Table
 from sparkrec.tasks import REPORT, reports, run_tasks, sql_settings
 
 ARROW_ROWS = "65536"
+SCAN_BYTES = "32m"
+"""Raw bytes that a task reads: small, for cores that end together."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,11 @@ def _run_splits(
     split = F.pmod("user_key", F.lit(plan.num_splits)).cast("int")
     found = rows.repartitionById(plan.num_splits, split).mapInArrow(take_in_split(plan), REPORT)
     try:
-        with sql_settings(judged.sparkSession, spark__sql__execution__arrow__maxRecordsPerBatch=ARROW_ROWS):
+        with sql_settings(
+            judged.sparkSession,
+            spark__sql__execution__arrow__maxRecordsPerBatch=ARROW_ROWS,
+            spark__sql__files__maxPartitionBytes=SCAN_BYTES,
+        ):
             told = reports(found)
     except PySparkException as error:
         raise SparkrecError(f"{where}: {_cause(error)}; no table was changed") from error

@@ -76,9 +76,9 @@ def write_events(plan: NightPlan, bucket: int, rows: pl.DataFrame, day: date, na
     )
     size = write_file(written, plan.folder("events") / path)
     ends = written.select(
-        pl.col("event_ts").dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").min().alias("first_ts"),
+        pl.col("event_ts").min().dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").alias("first_ts"),
         # Statistics hold milliseconds; rounded down, a newest event would be skipped.
-        pl.col("event_ts").dt.offset_by("1ms").dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").max().alias("last_ts"),
+        pl.col("event_ts").max().dt.offset_by("1ms").dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").alias("last_ts"),
         pl.col("run_date").min().cast(pl.String).alias("first_run"),
         pl.col("run_date").max().cast(pl.String).alias("last_run"),
     ).row(0, named=True)

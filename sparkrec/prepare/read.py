@@ -7,14 +7,15 @@ from pyspark.sql.types import StringType, StructType
 from sparkrec.prepare.inputs import Piece, check_columns
 
 MALFORMED = "_malformed"
+TYPED = ("event_ts", "price")
 TEXT_COLUMNS = ("user_id", "item_id", "event_type", "event_ts", "price", "category", "brand", "query")
 
 
 def read_clicks(spark: SparkSession, piece: Piece) -> DataFrame:
     """Return the raw rows of one kind of file.
 
-    Out  TEXT_COLUMNS as strings (null where empty); `event_ts` keeps a type that is a time or a number; `raw` (the row
-         again, for the quarantine), `is_malformed`, `source_file`. A row is one raw row.
+    Out  TEXT_COLUMNS as strings (null where empty), but for those of TYPED that have a type; `raw` (the row again, for
+         the quarantine), `is_malformed`, `source_file`. A row is one raw row.
     """
     source = piece.source
     names = source.raw_names()
@@ -32,13 +33,13 @@ def read_clicks(spark: SparkSession, piece: Piece) -> DataFrame:
         rows = reader.format(source.format).load(piece.paths[0] if len(piece.paths) == 1 else list(piece.paths))
         check_columns(source, tuple(rows.columns), piece.paths[0])
         rows = rows.withColumn(MALFORMED, F.lit(None).cast("string"))
-    mapped = {name: _mapped(getattr(source.columns, name)) for name in TEXT_COLUMNS if name != "event_ts"}
-    when = source.columns.event_ts
-    is_text = isinstance(rows.schema[when].dataType, StringType)
+    mapped = {
+        name: _typed(rows, getattr(source.columns, name)) if name in TYPED else _mapped(getattr(source.columns, name))
+        for name in TEXT_COLUMNS
+    }
     as_json = F.to_json(F.struct(*(F.col(f"`{name}`") for name in names)))
     return rows.select(
         *(text.alias(name) for name, text in mapped.items()),
-        (_mapped(when) if is_text else F.col(f"`{when}`")).alias("event_ts"),
         (F.col(f"`{source.event_by_value.column}`") if source.event_by_value else F.lit(None))
         .cast("string")
         .alias("event_value"),
@@ -75,9 +76,15 @@ def _text_schema(columns: tuple[str, ...]) -> StructType:
     return schema
 
 
+def _typed(rows: DataFrame, name: str | None) -> Column:
+    # A number that becomes text and a number again takes longer than all else that is done to a row.
+    is_text = name is None or isinstance(rows.schema[name].dataType, StringType)
+    return _mapped(name) if is_text else F.col(f"`{name}`")
+
+
 def _mapped(names: str | list[str] | None) -> Column:
     if names is None:
         return F.lit(None).cast("string")
     choices = [names] if isinstance(names, str) else names
-    texts = [F.trim(F.col(f"`{name}`").cast("string")) for name in choices]
-    return F.coalesce(*(F.when(text != "", text) for text in texts))
+    texts = [F.nullif(F.trim(F.col(f"`{name}`").cast("string")), F.lit("")) for name in choices]
+    return texts[0] if len(texts) == 1 else F.coalesce(*texts)

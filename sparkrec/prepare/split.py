@@ -51,8 +51,8 @@ def settle(plan: NightPlan, split: int, judged: pl.DataFrame) -> list[dict[str, 
     refused = judged.filter(pl.col("verdict").is_not_null() & (pl.col("verdict") != OWN))
     own = _as_rows(judged.filter(pl.col("verdict") == OWN), plan)
     standing = in_user_order(_as_rows(judged.filter(pl.col("verdict").is_null()), plan))
-    once = ~is_repeated(standing)
-    repeated, standing = standing.filter(~once), standing.filter(once)
+    is_again = is_repeated(standing)
+    repeated, standing = standing.filter(is_again), standing.filter(~is_again)
 
     past = _look_back(plan, bucket, standing, own)
     ahead_of_lake, known, too_late = _beside_the_lake(standing, past, plan.oldest)
@@ -205,6 +205,8 @@ def _refuse_users(plan: NightPlan, rows: pl.DataFrame, counted: pl.DataFrame) ->
 
 def _removed(past: Past, touched: pl.DataFrame, kept: pl.DataFrame) -> pl.DataFrame:
     """Return the events that the lake has and will have no longer, those of this date's earlier run included."""
+    if not len(past.others) and not len(past.own):
+        return past.others
     gone = pl.concat([past.others, past.own]).join(touched.select("user_id", "from_date"), on="user_id", how="inner")
     gone = gone.filter(pl.col("event_date") >= pl.col("from_date"))
     return gone.join(kept.select(KEY), on=KEY, how="anti", nulls_equal=True)
