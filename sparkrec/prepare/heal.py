@@ -61,10 +61,11 @@ def check_buckets(lake: Lake, settings: PrepareSettings) -> None:
 
 def reach(lake: Lake) -> date | None:
     """Return the run date that `histories` reaches, None where there are none."""
-    if not lake.has(HISTORIES):
+    files = lake.files(HISTORIES)
+    if files is None or not len(files):
         return None
-    row = lake.read(HISTORIES).agg(F.max("as_of").alias("day")).first()
-    return row["day"] if row else None
+    newest = files["max.as_of"].max()  # from the table's log alone
+    return newest if isinstance(newest, date) else None
 
 
 BUCKETS = "sparkrec.user_buckets"

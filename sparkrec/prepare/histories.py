@@ -33,7 +33,8 @@ def extend_histories(lake: Lake, plan: NightPlan, as_of: date) -> list[NewFile]:
     files = lake.files(ITEMS)
     vocabulary = [local_file(lake.path(ITEMS), path) for path in ([] if files is None else files["path"])]
     told = run_tasks(lake.spark, plan.settings.user_buckets, _extend_bucket(plan, vocabulary, as_of))
-    return [NewFile(row["path"], row["partition"], row["num"], row["size"]) for row in told]
+    reach = {"as_of": as_of}
+    return [NewFile(row["path"], row["partition"], row["num"], row["size"], reach, reach) for row in told]
 
 
 def _extend_bucket(plan: NightPlan, vocabulary: list[str], as_of: date) -> Callable[[int], list[dict[str, Any]]]:

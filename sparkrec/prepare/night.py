@@ -1,6 +1,7 @@
 """One night's raw rows, through one shuffle into tasks that hold all rows of a user, and what these tasks found."""
 
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -10,7 +11,7 @@ from typing import Any
 
 import polars as pl
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, Observation
+from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 
 from sparkrec.config import Source
@@ -181,9 +182,18 @@ def _keep_sources(plan: NightPlan, judged: DataFrame) -> None:
     """Write the input files' paths by their hash: the hash is what travels with 20 million rows."""
     # Spark writes the same path with one slash here and with three there.
     paths = [path.replace("file:///", "file:/") for path in judged.inputFiles()]
-    session = judged.sparkSession
-    hashed = session.createDataFrame([(path,) for path in paths], "path string").select(F.xxhash64("path"), "path")
-    Path(plan.sources).write_text(json.dumps({str(key): path for key, path in hashed.collect()}))
+    Path(plan.sources).write_text(json.dumps({str(_path_key(path)): path for path in paths}))
+
+
+def _path_key(path: str) -> int:
+    text = path.encode()
+    return (zlib.crc32(text) << 31) + (zlib.crc32(text[::-1]) >> 1)
+
+
+def _path_key_column() -> Column:
+    """Return what _path_key returns, in Spark; paths are URIs, so characters are bytes."""
+    path = F.col("source_file")
+    return F.shiftleft(F.crc32(path.cast("binary")), 31) + F.shiftright(F.crc32(F.reverse(path).cast("binary")), 1)
 
 
 def _run_splits(
@@ -193,7 +203,7 @@ def _run_splits(
     seen = Observation("rows")
     is_later = F.col("verdict") == LATER
     counted = judged.observe(seen, F.count(F.lit(1)).alias("rows_in"), F.count_if(is_later).alias("later"))
-    rows = counted.where(F.col("verdict").isNull() | ~is_later).select(_judged_columns(F.xxhash64("source_file")))
+    rows = counted.where(F.col("verdict").isNull() | ~is_later).select(_judged_columns(_path_key_column()))
     if own_rows is not None:
         rows = rows.unionByName(own_rows.select(_own_columns()))
     split = F.pmod("user_key", F.lit(plan.num_splits)).cast("int")
