@@ -123,15 +123,16 @@ class Lake:
     def create(self, table: Table, properties: Mapping[str, str] | None = None) -> None:
         """Create the table, empty, where it does not exist."""
         # Two first writers to an empty path would conflict; creating is cheap and repeatable.
-        if self.has(table):
-            return
-        creator = DeltaTable.createIfNotExists(self.spark).location(self.path(table)).addColumns(table.schema)
-        creator = creator.comment(f"A row is {table.row}.")
-        for name, value in (properties or {}).items():
-            creator = creator.property(name, value)
-        if table.partition:
-            creator = creator.partitionedBy(table.partition)
-        creator.execute()
+        deltalake.DeltaTable.create(
+            self.path(table),
+            # Spark and Delta write a schema as the same JSON, comments included.
+            schema=deltalake.Schema.from_json(table.schema.json()),
+            mode="ignore",
+            partition_by=[table.partition] if table.partition else None,
+            description=f"A row is {table.row}.",
+            configuration=dict(properties or {}),
+            raise_if_key_not_exists=False,  # ours are our own
+        )
 
     def _version(self, table: Table) -> int:
         return newest_version(self.path(table))

@@ -1,18 +1,20 @@
 """Every raw row ends somewhere, with a reason."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
+import polars as pl
 import pytest
-from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import DataFrame, SparkSession
 
 from sparkrec.config import Source, load_source
-from sparkrec.prepare.clean import LATER, judge, refuse_bots, too_busy
-from sparkrec.prepare.inputs import Input, resolve_input
+from sparkrec.prepare.clean import LATER, judge
+from sparkrec.prepare.inputs import resolve_input
+from sparkrec.prepare.plan import local_day
 from sparkrec.prepare.read import read_clicks
 
 DAY = date(2024, 3, 2)
+ASKED_AT = datetime(2024, 3, 10, 3, tzinfo=UTC)
 HEAD = "event_time,event_type,user_id,item_id,price,category,query,brand"
 
 
@@ -21,10 +23,13 @@ def sample_source() -> Source:
     return load_source("conf/sources/sample.yaml")
 
 
+def read(spark: SparkSession, source: Source, folder: Path, day: date = DAY) -> DataFrame:
+    return read_clicks(spark, resolve_input(source, str(folder), day).pieces[0])
+
+
 def verdicts(spark: SparkSession, source: Source, folder: Path, *lines: str) -> list[str | None]:
     (folder / "clicks.csv").write_text("\n".join([HEAD, *lines]))
-    rows = read_clicks(spark, source, resolve_input(source, str(folder), DAY))
-    judged = judge(rows, source, DAY)
+    judged = judge(read(spark, source, folder), source, DAY, ASKED_AT)
     return [row["verdict"] for row in judged.orderBy("raw").collect()]
 
 
@@ -36,6 +41,8 @@ def verdicts(spark: SparkSession, source: Source, folder: Path, *lines: str) -> 
         ("2024-03-02T10:00:00.250+01:00,cart,ann,i1,0,,,", None),
         ("2024-03-02 10:00:00 UTC,search,ann,,,,red shoes,", None),
         ("2024-03-03 00:00:00 UTC,view,ann,i1,,,,", LATER),
+        ("2024-03-11 02:59:59 UTC,view,ann,i1,,,,", LATER),
+        ("2024-03-11 03:00:00 UTC,view,ann,i1,,,,", "future time"),
         ("2024-03-02 10:00:00 UTC,view,ann,i1", "malformed"),
         ("2024-03-02 10:00:00 UTC,view,ann,i1,1,2,3,4,5,6", "malformed"),
         ("yesterday,view,ann,i1,,,,", "bad time"),
@@ -59,7 +66,7 @@ def test_every_row_gets_its_verdict(
 
 def test_a_malformed_line_is_kept_as_it_was(spark: SparkSession, sample_source: Source, tmp_path: Path) -> None:
     (tmp_path / "clicks.csv").write_text(f"{HEAD}\n2024-03-02 10:00:00 UTC,vi")
-    row = read_clicks(spark, sample_source, resolve_input(sample_source, str(tmp_path), DAY)).first()
+    row = read(spark, sample_source, tmp_path).first()
     assert row is not None
     assert row["raw"] == "2024-03-02 10:00:00 UTC,vi"
     assert row["source_file"].endswith("clicks.csv")
@@ -71,9 +78,11 @@ def test_unix_seconds_fall_on_the_day_of_the_sources_zone(spark: SparkSession, t
     (tmp_path / "b.csv").write_text(
         "1,10,5,pv,1511539199\n1,10,5,pv,1511539200\n1,10,5,buy,1511625599\n1,10,5,pv,1e99\n"
     )
-    judged = judge(read_clicks(spark, taobao, Input(str(tmp_path))), taobao, date(2017, 11, 25))
-    found = {(row["verdict"], str(row["event_date"])) for row in judged.collect()}
-    assert found == {("before the period", "2017-11-24"), (None, "2017-11-25"), ("bad time", "None")}
+    judged = judge(read(spark, taobao, tmp_path), taobao, date(2017, 11, 25), ASKED_AT)
+    found = sorted((row["event_us"] or 0, row["verdict"]) for row in judged.collect())
+    assert [verdict for _, verdict in found] == ["bad time", "before the period", None, None]
+    days = pl.DataFrame({"us": [us for us, _ in found[1:]]}).select(local_day(pl.col("us"), "Asia/Shanghai"))
+    assert [str(day) for day in days.to_series()] == ["2017-11-24", "2017-11-25", "2017-11-25"]
 
 
 def test_the_first_category_column_with_a_value_counts(spark: SparkSession, tmp_path: Path) -> None:
@@ -81,7 +90,7 @@ def test_the_first_category_column_with_a_value_counts(spark: SparkSession, tmp_
     head = "event_time,event_type,product_id,category_id,category_code,brand,price,user_id,user_session"
     one, two = "2019-10-01 00:00:00 UTC,view,1,77,,,1.5,u,s", "2019-10-01 00:00:00 UTC,view,2,77,toys,,1.5,u,s"
     (tmp_path / "r.csv").write_text("\n".join([head, one, two]) + "\n")
-    rows = read_clicks(spark, rees46, resolve_input(rees46, str(tmp_path), date(2019, 10, 1)))
+    rows = read(spark, rees46, tmp_path, date(2019, 10, 1))
     assert {row["item_id"]: row["category"] for row in rows.collect()} == {"1": "77", "2": "toys"}
 
 
@@ -95,23 +104,5 @@ def test_other_formats_give_the_same_rows(
     as_csv = spark.read.option("header", True).csv(str(tmp_path / "c"))
     as_csv.write.format(file_format).save(str(tmp_path / "other"))
     other = sample_source.model_copy(update={"format": file_format})
-    place = resolve_input(other, str(tmp_path / "other"), DAY)
-    (row,) = judge(read_clicks(spark, other, place), other, DAY).collect()
+    (row,) = judge(read(spark, other, tmp_path / "other"), other, DAY, ASKED_AT).collect()
     assert (row["user_id"], row["item_id"], row["price"], row["verdict"]) == ("ann", "i1", 9.5, None)
-
-
-def test_a_user_busier_than_people_is_a_bot_on_that_day_only(spark: SparkSession) -> None:
-    rows = [("bot", 1)] * 4 + [("bot", 2)] * 3 + [("ann", 1)]
-    judged = spark.createDataFrame(rows, "user_id string, day int").select(
-        "user_id",
-        F.date_add(F.lit(date(2024, 3, 1)), F.col("day")).alias("event_date"),
-        F.lit(None).cast("string").alias("verdict"),
-    )
-    marked = refuse_bots(judged, too_busy(judged, max_user_day_events=3))
-    counted = {(r["user_id"], str(r["event_date"]), r["verdict"]): r["count"] for r in
-               marked.groupBy("user_id", "event_date", "verdict").count().collect()}  # fmt: skip
-    assert counted == {
-        ("bot", "2024-03-02", "bot"): 4,
-        ("bot", "2024-03-03", None): 3,
-        ("ann", "2024-03-02", None): 1,
-    }

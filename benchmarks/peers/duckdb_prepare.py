@@ -76,8 +76,9 @@ def main(raw: str, out: str, threads: int) -> None:
     connection.execute(ITEMS)
     connection.execute(f"COPY items TO '{out}/items.parquet' (FORMAT parquet, COMPRESSION zstd)")
     connection.execute(HISTORIES.replace("{out}", out))
+    seconds = time.monotonic() - started
     (events, sessions) = connection.execute("SELECT count(*), count(DISTINCT session_id) FROM events").fetchall()[0]
-    print(f"duckdb: {events:,} events, {sessions:,} sessions; done in {time.monotonic() - started:.1f} s")
+    print(f"duckdb: {events:,} events, {sessions:,} sessions; done in {seconds:.1f} s")
 
 
 if __name__ == "__main__":

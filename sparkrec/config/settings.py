@@ -45,7 +45,7 @@ class PrepareSettings(Section):
     """Events kept per user in `histories`, the newest ones."""
     max_purchased: PositiveInt = 500
     """Different items bought that are kept per user in `histories`, the newest ones; they are never recommended."""
-    user_buckets: PositiveInt = 8
+    user_buckets: PositiveInt = 4
     """Groups of users that files of `events` and `histories` hold, one per half million users. Fixed for a lake."""
     split_rows: PositiveInt = 3_000_000
     """Raw rows that one task takes in, about; decides about memory, never about results."""

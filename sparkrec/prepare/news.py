@@ -3,7 +3,7 @@
 import polars as pl
 
 from sparkrec.prepare.plan import NightPlan
-from sparkrec.prepare.staged import write_file
+from sparkrec.prepare.staged import stage_file
 
 TOLD = ("category", "brand", "price")
 MAX_VISITORS = 512
@@ -29,8 +29,21 @@ def write_news(plan: NightPlan, split: int, new: pl.DataFrame) -> None:
         told = values.filter(pl.col(name).is_not_null()).sort("event_us", name)
         latest = told.group_by("item").agg(pl.col(name).last(), pl.col("event_us").last().alias(f"{name}_us"))
         news = news.join(latest, on="item", how="left")
-    pairs = numbered.select("item", "user_key").unique().sort("item", "user_key")
-    visitors = pairs.group_by("item", maintain_order=True).agg(pl.col("user_key").head(MAX_VISITORS).alias("user_keys"))
-    write_file(news.drop("item"), plan.folder("news") / f"{split}.parquet")
+    visitors = _visitors(numbered)
+    stage_file(news.drop("item"), plan.folder("news") / f"{split}.parquet")
     named = visitors.join(news.select("item", "item_id"), on="item", how="left").drop("item")
-    write_file(named, plan.folder("visitors") / f"{split}.parquet")
+    stage_file(named, plan.folder("visitors") / f"{split}.parquet")
+
+
+def _visitors(numbered: pl.DataFrame) -> pl.DataFrame:
+    """Return a row per item: item, user_keys. In: rows in the order of user_key."""
+    # One number for item and user sorts fastest; numbers of users are in the order of their hashes.
+    is_first = numbered["user_key"].ne_missing(numbered["user_key"].shift())
+    keys = numbered["user_key"].filter(is_first)
+    user_no = is_first.cast(pl.UInt64).cum_sum() - 1
+    pair = (numbered["item"].cast(pl.UInt64) * 2**32 + user_no).sort()
+    once = pair.filter(pair.ne_missing(pair.shift()))
+    pairs = pl.DataFrame(
+        {"item": (once // 2**32).cast(pl.UInt32), "user_key": keys.gather((once % 2**32).cast(pl.UInt32))}
+    )
+    return pairs.group_by("item", maintain_order=True).agg(pl.col("user_key").head(MAX_VISITORS).alias("user_keys"))

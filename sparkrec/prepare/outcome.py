@@ -9,7 +9,7 @@ import polars as pl
 
 from sparkrec.prepare.news import write_news
 from sparkrec.prepare.plan import ROWS, NightPlan, local_day, words
-from sparkrec.prepare.staged import write_file
+from sparkrec.prepare.staged import stage_file, write_file
 from sparkrec.prepare.steps import write_steps
 from sparkrec.prepare.stored import read_stored, stored_days
 
@@ -42,8 +42,9 @@ def write_outcome(plan: NightPlan, split: int, bucket: int, outcome: Outcome) ->
             outcome.removed.select("user_id", "event_date"),
         ]
     ).unique()
-    has_files = pl.col("event_date").is_in(list(stored_days(plan, bucket)))
-    direct = kept.filter(~has_files) if len(changed) else kept.clear()
+    days = list(stored_days(plan, bucket))
+    has_files = pl.col("event_date").is_in(days)
+    direct = kept.filter(~has_files) if days else kept
     told = [
         write_events(plan, bucket, rows, day, f"{split}")
         for (day,), rows in direct.partition_by("event_date", as_dict=True, maintain_order=True).items()
@@ -102,8 +103,8 @@ def _write_patches(
     for (day,), users in changed.partition_by("event_date", as_dict=True).items():
         unit = f"patches/{day}/{bucket}"
         rows = kept.filter(pl.col("event_date") == day).join(users, on="user_id", how="semi", maintain_order="left")
-        write_file(rows.select([*ROWS, "session_id"]), plan.folder(f"{unit}/rows") / f"{split}.parquet")
-        write_file(users.select("user_id"), plan.folder(f"{unit}/users") / f"{split}.parquet")
+        stage_file(rows.select([*ROWS, "session_id"]), plan.folder(f"{unit}/rows") / f"{split}.parquet")
+        stage_file(users.select("user_id"), plan.folder(f"{unit}/users") / f"{split}.parquet")
         told.append({"kind": "patch", "day": str(day), "bucket": bucket})
     return told
 

@@ -6,10 +6,16 @@ import polars as pl
 
 
 def write_file(rows: pl.DataFrame, file: Path) -> int:
-    """Write a Parquet file; return its size in bytes."""
+    """Write a Parquet file that a table keeps; return its size in bytes."""
     file.parent.mkdir(parents=True, exist_ok=True)
     rows.write_parquet(file, compression="zstd", compression_level=1)
     return file.stat().st_size
+
+
+def stage_file(rows: pl.DataFrame, file: Path) -> None:
+    """Write a Parquet file that lives for this night only: quick rather than small."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    rows.write_parquet(file, compression="lz4", statistics=False)
 
 
 def read_files(folder: Path) -> pl.DataFrame:

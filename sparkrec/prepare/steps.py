@@ -6,7 +6,7 @@ import polars as pl
 
 from sparkrec.prepare.clean import KINDS, start_of
 from sparkrec.prepare.plan import USER_ORDER, NightPlan, codes
-from sparkrec.prepare.staged import write_file
+from sparkrec.prepare.staged import stage_file
 
 ALWAYS = -(2**62)
 """A `from_us` before all time: the whole history is told anew."""
@@ -54,7 +54,7 @@ def write_steps(
         .head(plan.settings.max_purchased)
     )
     for name, rows in {"people": people, "steps": steps, "bought": bought}.items():
-        write_file(rows, plan.folder(f"{name}/{bucket}") / f"{split}.parquet")
+        stage_file(rows, plan.folder(f"{name}/{bucket}") / f"{split}.parquet")
 
 
 def _told_anew(events: pl.DataFrame, older: pl.DataFrame) -> pl.DataFrame:

@@ -14,7 +14,7 @@ from sparkrec.files import NewFile
 from sparkrec.prepare.catalogue import read_catalogue
 from sparkrec.prepare.news import MAX_VISITORS, TOLD
 from sparkrec.prepare.plan import NightPlan
-from sparkrec.prepare.staged import write_file
+from sparkrec.prepare.staged import stage_file, write_file
 from sparkrec.tables import FIRST_ITEM, ITEMS
 from sparkrec.tasks import run_tasks
 
@@ -92,7 +92,7 @@ def _number_new(plan: NightPlan, sources: ItemSources) -> list[dict[str, Any]]:
     first_free = FIRST_ITEM if largest is None else int(str(largest)) + 1
     place = pl.int_range(pl.len(), dtype=pl.Int32) + first_free
     indexed = new.select("item_id", place.cast(pl.Int32).alias("item_idx"))
-    write_file(indexed, plan.folder("") / NUMBERED)
+    stage_file(indexed, plan.folder("") / NUMBERED)
     return []
 
 
