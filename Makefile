@@ -1,7 +1,7 @@
 # sparkrec: `make` lists the targets. Variables: CONFIG, DATE, LAKE, SOURCE, INPUT, MASTER, SET="section.key=value …".
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install sample nightly prepare window train recommend evaluate test check faults cluster-night docs lock clean
+.PHONY: help install sample nightly prepare window train recommend evaluate test check faults cluster-night bench-prepare bench-prepare-large docs lock clean
 
 # Another Spark that this shell was set up for would be used in place of ours.
 unexport SPARK_HOME SPARK_CONF_DIR PYSPARK_PYTHON PYSPARK_DRIVER_PYTHON
@@ -14,7 +14,7 @@ clicks = $(if $(SOURCE),--source $(SOURCE)) $(if $(INPUT),--input '$(INPUT)')
 need_sample = $(if $(SOURCE)$(INPUT),,python -m sparkrec.sample --if-missing)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo 'Variables: CONFIG=conf/local.yaml DATE=YYYY-MM-DD LAKE=lake SOURCE=conf/sources/….yaml INPUT=path MASTER=spark://… SET="section.key=value …"'
 
 install: ## Python environment, Delta jars, Spark defaults; does nothing the second time
@@ -56,6 +56,12 @@ faults: install ## scripted faults and kills at every stage (longer than the tes
 
 cluster-night: install ## the sample's night on a standalone Spark cluster of two workers on this machine
 	@python benchmarks/cluster_night.py
+
+bench-prepare: install ## prepare at 20 million events beside DuckDB, Spark SQL and Polars; the cost of one night
+	@python benchmarks/bench_prepare.py
+
+bench-prepare-large: install ## prepare at 200 million events against 20 million
+	@python benchmarks/bench_prepare.py --large
 
 docs: install ## write docs/tables.md from the contracts
 	@python docs/write_tables.py

@@ -5,6 +5,7 @@ those of a night that nobody disturbed. Then every kind of unusable input is giv
 end with a code other than 0, name the place, and leave every table as it was.
 """
 
+import gzip
 import os
 import signal
 import subprocess
@@ -58,10 +59,12 @@ def written(lake: Path, table: str, commit: int = 1) -> Callable[[], bool]:
 def kill_moments(lake: Path) -> dict[str, Callable[[], bool]]:
     """When to pull the plug: a moment inside each stage, seen from its traces in the lake."""
     return {
+        "prepare, splits at work and nothing written": (lake / "_staging" / "steps").exists,
         "prepare, events written and the rest not": written(lake, "events"),
+        "prepare, items written and histories not": written(lake, "items"),
         "window, its table made and nothing in it": (lake / "windows").exists,
         "train, model saved and not yet in models": lambda: bool(list(lake.glob("_models/*/training.json"))),
-        "recommend, the night staged and not published": (lake / "_staging").exists,
+        "recommend, the night staged and not published": (lake / "_staging" / "recommendations").exists,
         "recommend, published and the champion not named": written(lake, "recommendations"),
         "evaluate, its table made and nothing in it": (lake / "metrics").exists,
     }
@@ -106,6 +109,15 @@ def bad_inputs(sample: Path, folder: Path, lake: Path) -> list[Outcome]:
     (folder / "no_column.csv").write_text(good.replace("item_id", "article", 1))
     (folder / "header.csv").write_text(good.split("\n", maxsplit=1)[0] + "\n")
     rows = good.split("\n")
+    packed = gzip.compress((good * 20).encode())
+    (folder / "broken.csv.gz").write_bytes(packed[: len(packed) // 2])
+    times = [str(1_709_600_000_000 + n) for n in range(len(rows))]
+    (folder / "millis.csv").write_text(
+        "\n".join([rows[0], *(",".join([t, *r.split(",")[1:]]) for t, r in zip(times, rows[1:], strict=False) if r)])
+    )
+    seconds = folder / "seconds.yaml"
+    seconds.write_text((ROOT / "conf/sources/sample.yaml").read_text().replace("unit: iso", "unit: seconds"))
+    (folder / "half.csv").write_text("\n".join(rows[: len(rows) // 3]))
     (folder / "text.csv").write_text(
         "\n".join([rows[0], *(",".join(["soon", *r.split(",")[1:]]) for r in rows[1:] if r)])
     )
@@ -118,6 +130,12 @@ def bad_inputs(sample: Path, folder: Path, lake: Path) -> list[Outcome]:
         "a mapping that names a column the file lacks": (["--input", str(folder / "no_column.csv")], "maps item_id"),
         "text where a time should be": (["--input", str(folder / "text.csv")], "bad time"),
         "text where a number should be": (["--set", "recommend.top_n=ten"], "recommend.top_n: wanted"),
+        "a gzip that breaks off": (["--input", str(folder / "broken.csv.gz")], "no table was changed"),
+        "milliseconds where seconds were said": (
+            ["--source", str(seconds), "--input", str(folder / "millis.csv")],
+            "bad time",
+        ),
+        "a third of a day's file": (["--input", str(folder / "half.csv")], "is the delivery complete"),
         "a misspelt setting": (["--set", "train.max_epoch=3"], "did you mean 'max_epochs'"),
         "a value out of range": (["--set", "train.dropout=2"], "train.dropout: wanted less than 1"),
         "a lake that cannot be written": (["--lake", str(folder / "file" / "lake")], "cannot be written"),
@@ -137,6 +155,26 @@ def bad_inputs(sample: Path, folder: Path, lake: Path) -> list[Outcome]:
     return outcomes
 
 
+def full_disk(sample: Path, folder: Path) -> list[Outcome]:
+    """Give the lake a file system of a few megabytes; needs the right to mount one."""
+    small = folder / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", str(small)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        return [Outcome("a full disk", False, 0.0, "not tried: this user may not mount a small file system")]
+    try:
+        started = time.monotonic()
+        ended = run(night(sample, small / "lake", job="prepare"))
+        said = ended.stdout + ended.stderr
+        tables = [name for name in commits(small / "lake") if (small / "lake" / name / "_delta_log").exists()]
+        passed = ended.returncode != 0 and "No space left" in said and not tables
+        lines = [line for line in said.splitlines() if "No space left" in line]
+        observed = f"code {ended.returncode}: {(lines or [said])[-1][-160:]}; tables: {', '.join(tables) or 'none'}"
+        return [Outcome("a full disk", passed, time.monotonic() - started, observed)]
+    finally:
+        subprocess.run(["umount", str(small)], check=False)
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="sparkrec-faults-") as name:
         folder = Path(name)
@@ -146,7 +184,7 @@ def main() -> None:
         first = run(night(sample, unbroken))
         if first.returncode:
             sys.exit(f"faults: the undisturbed night failed\n{first.stderr}")
-        outcomes = bad_inputs(sample, folder, unbroken) + kills(sample, folder, unbroken)
+        outcomes = full_disk(sample, folder) + bad_inputs(sample, folder, unbroken) + kills(sample, folder, unbroken)
     print("| fault | passed | seconds | observed |\n|---|---|---|---|")
     for outcome in outcomes:
         passed = "yes" if outcome.passed else "**no**"

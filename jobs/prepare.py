@@ -5,7 +5,7 @@ spark-submit jobs/prepare.py --source conf/sources/rees46.yaml --input 2019-Oct.
 
 from sparkrec.job import Run, start
 from sparkrec.prepare.catalogue import find_catalogue
-from sparkrec.prepare.commit import commit_events, commit_histories, commit_items, commit_quarantine
+from sparkrec.prepare.commit import commit_events, commit_items_and_histories, commit_quarantine
 from sparkrec.prepare.heal import check_buckets, heal, out_of_step
 from sparkrec.prepare.night import take_in
 
@@ -25,8 +25,7 @@ def main(run: Run) -> None:
 
     commit_events(lake, night)
     commit_quarantine(lake, night, run.date)
-    num_items = commit_items(lake, night, settings, catalogue)
-    num_users, as_of = commit_histories(lake, night, run.date)
+    num_items, num_users, as_of = commit_items_and_histories(lake, night, run.date, settings, catalogue)
     lake.unstage()
     run.say(
         f"{lake.rows_out['events']:,} events written on {len(night.days)} days, {num_items:,} items"

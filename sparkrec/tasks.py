@@ -13,18 +13,28 @@ REPORT = "report string"
 """Schema of reports: one JSON object a row."""
 
 
-def run_tasks(spark: SparkSession, count: int, work: Callable[[int], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Return the reports of `work(0)` to `work(count - 1)`, each run in a task of its own."""
-    if not count:
-        return []
+Work = Callable[[int], list[dict[str, Any]]]
+
+
+def run_tasks(spark: SparkSession, *works: tuple[int, Work]) -> list[list[dict[str, Any]]]:
+    """Run `work(0)` to `work(count - 1)` of every (count, work), each in a task of its own, all in one Spark job.
+
+    Out  for every work what its tasks report.
+    """
+    places = [(which, number) for which, (count, _) in enumerate(works) for number in range(count)]
+    if not places:
+        return [[] for _ in works]
+    count = len(places)
 
     def run(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            for number in batch.column("id").to_pylist():
-                yield as_batch(work(number))
+            for place in batch.column("id").to_pylist():
+                which, number = places[place]
+                yield as_batch([{**row, "work": which} for row in works[which][1](number)])
 
     numbers = spark.range(count).repartitionById(count, F.col("id").cast("int"))
-    return reports(numbers.mapInArrow(run, REPORT))
+    told = reports(numbers.mapInArrow(run, REPORT))
+    return [[row for row in told if row["work"] == which] for which in range(len(works))]
 
 
 def as_batch(told: list[dict[str, Any]]) -> pa.RecordBatch:

@@ -66,8 +66,14 @@ def full(*told: tuple[str, int, int, str | None, int, float]) -> pl.DataFrame:
 
 
 def test_rows_of_one_moment_come_by_item_kind_and_content() -> None:
-    told = full(("a", 1, 5, "y", 0, 1.0), ("a", 1, 5, None, 4, None), ("a", 1, 5, "x", 5, 2.0), ("a", 1, 5, "x", 5, 1.0),
-                ("a", 1, 5, "x", 0, 9.0), ("a", 1, 4, "z", 0, 1.0))  # fmt: skip
+    told = full(
+        ("a", 1, 5, "y", 0, 1.0),
+        ("a", 1, 5, None, 4, None),
+        ("a", 1, 5, "x", 5, 2.0),
+        ("a", 1, 5, "x", 5, 1.0),
+        ("a", 1, 5, "x", 0, 9.0),
+        ("a", 1, 4, "z", 0, 1.0),
+    )
     in_order = in_user_order(told)
     assert in_order.select("item_id", "kind", "price").rows() == [
         ("z", 0, 1.0), (None, 4, None), ("x", 0, 9.0), ("x", 5, 1.0), ("x", 5, 2.0), ("y", 0, 1.0)

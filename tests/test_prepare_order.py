@@ -158,7 +158,7 @@ def test_the_plain_computation_agrees(spark: SparkSession, shuffled: Path) -> No
     fast = {name: content(shuffled, name) for name in ("item_days", "histories")}
     counted = ("item_id", "item_idx", "num_events")
     items = table(shuffled, "items").select(counted).sort("item_id").rows()
-    heal(Lake(spark, str(shuffled)), PrepareSettings(**{k: v for k, v in LIMITS.items()}))  # type: ignore[arg-type]
+    heal(Lake(spark, str(shuffled)), PrepareSettings(**LIMITS))  # type: ignore[arg-type]
     assert content(shuffled, "item_days") == fast["item_days"]
     assert content(shuffled, "histories") == fast["histories"]
     assert table(shuffled, "items").select(counted).sort("item_id").rows() == items

@@ -28,10 +28,7 @@ def main(raw: str, out: str) -> None:
         text("user_id"),
         text("item_id"),
         "event_type",
-        pl.col("event_time")
-        .str.strip_suffix(" UTC")
-        .str.to_datetime("%Y-%m-%d %H:%M:%S%.3f", strict=False)
-        .alias("event_ts"),
+        when.alias("event_ts"),
         "price",
         text("category"),
         text("brand"),

@@ -1,5 +1,6 @@
 """Bring what a night staged into the lake's tables, one commit per table, `events` first."""
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -7,14 +8,16 @@ from typing import Any
 import polars as pl
 
 from sparkrec.config.settings import PrepareSettings
+from sparkrec.files import NewFile
 from sparkrec.lake import Lake
 from sparkrec.prepare.heal import BUCKETS, heal_items, reach
 from sparkrec.prepare.histories import extend_histories
 from sparkrec.prepare.item_days import recount_days
 from sparkrec.prepare.night import Night, list_bucket_files
 from sparkrec.prepare.stored import local_file
-from sparkrec.prepare.vocabulary import ItemSources, extend_vocabulary
+from sparkrec.prepare.vocabulary import NUMBERED, ItemSources, describe_parts, num_parts, number_new
 from sparkrec.tables import EVENTS, HISTORIES, ITEM_DAYS, ITEMS, QUARANTINE, Table
+from sparkrec.tasks import run_tasks
 
 
 def commit_events(lake: Lake, night: Night) -> None:
@@ -26,36 +29,63 @@ def commit_quarantine(lake: Lake, night: Night, run_date: date) -> None:
     lake.commit(QUARANTINE, night.refused, _files_where(lake, QUARANTINE, "partition.run_date", [run_date]))
 
 
-def commit_items(lake: Lake, night: Night, settings: PrepareSettings, catalogue: str | None) -> int:
-    """Count the changed days again and say of the items what is known now; return the number of items."""
-    plan = night.plan
+def commit_items_and_histories(
+    lake: Lake, night: Night, run_date: date, settings: PrepareSettings, catalogue: str | None
+) -> tuple[int, int, date]:
+    """Count the changed days again, say of items what is known now, and add the night's steps to the histories.
+
+    Out  the number of items, the number of users, the date that histories reach.
+    """
+    plan, spark = night.plan, lake.spark
     list_bucket_files(lake, EVENTS, Path(plan.event_files))
+    before = _item_sources(lake, night, settings, catalogue)
     days_before = _files_where(lake, ITEM_DAYS, "partition.event_date", night.days)
-    lake.commit(ITEM_DAYS, recount_days(lake.spark, plan, night.days), days_before)
+    # Work that one core does goes into one Spark job with work that the others can do meanwhile.
+    recounted, _ = run_tasks(spark, (len(night.days), recount_days(plan, night.days)), (1, number_new(plan, before)))
+    lake.commit(ITEM_DAYS, _new_files(recounted), days_before)
     if night.takes_back:
         # Maxima and samples cannot be taken back: what is known of items is read from all events.
         heal_items(lake)
+        before = _item_sources(lake, night, settings, catalogue)
         days_before = _files_where(lake, ITEM_DAYS, "partition.event_date", night.days)
-    files = lake.files(ITEMS)
-    old = [] if files is None else files.to_dicts()
-    sources = ItemSources(
+        run_tasks(spark, (1, number_new(plan, before)))
+    days_now = _files_where(lake, ITEM_DAYS, "partition.event_date", night.days)
+    sources = replace(
+        before, days_before=_paths(lake, ITEM_DAYS, days_before), days_now=_paths(lake, ITEM_DAYS, days_now)
+    )
+    as_of = max(run_date, reach(lake) or run_date)
+    vocabulary = [*sources.items, str(plan.folder("") / NUMBERED)]
+    described, extended = run_tasks(
+        spark,
+        (num_parts(sources), describe_parts(plan, sources)),
+        (settings.user_buckets, extend_histories(plan, vocabulary, as_of)),
+    )
+    num_items = lake.commit(ITEMS, _new_files(described), _all_files(lake, ITEMS))
+    lake.create(HISTORIES, {BUCKETS: str(settings.user_buckets)})
+    num_users = lake.commit(HISTORIES, _new_files(extended, {"as_of": as_of}), _all_files(lake, HISTORIES))
+    return num_items, num_users, as_of
+
+
+def _item_sources(lake: Lake, night: Night, settings: PrepareSettings, catalogue: str | None) -> ItemSources:
+    old = _all_files(lake, ITEMS)
+    return ItemSources(
         items=_paths(lake, ITEMS, old),
         num_items=sum(row["num_records"] for row in old),
-        days_before=_paths(lake, ITEM_DAYS, days_before),
-        days_now=_paths(lake, ITEM_DAYS, _files_where(lake, ITEM_DAYS, "partition.event_date", night.days)),
+        days_before=[],
+        days_now=[],
         catalogue=catalogue,
         catalogue_is_complete=settings.catalogue_is_complete,
     )
-    return lake.commit(ITEMS, extend_vocabulary(lake.spark, plan, sources), old)
 
 
-def commit_histories(lake: Lake, night: Night, run_date: date) -> tuple[int, date]:
-    """Add the night's steps to the histories; return how many users there are, and the date they reach."""
-    as_of = max(run_date, reach(lake) or run_date)
-    files = lake.files(HISTORIES)
-    replaced = [] if files is None else files.to_dicts()
-    lake.create(HISTORIES, {BUCKETS: str(night.plan.settings.user_buckets)})
-    return lake.commit(HISTORIES, extend_histories(lake, night.plan, as_of), replaced), as_of
+def _new_files(told: list[dict[str, Any]], ends: dict[str, Any] | None = None) -> list[NewFile]:
+    same = ends or {}
+    return [NewFile(row["path"], row["partition"], row["num"], row["size"], same, same) for row in told]
+
+
+def _all_files(lake: Lake, table: Table) -> list[dict[str, Any]]:
+    files = lake.files(table)
+    return [] if files is None else files.to_dicts()
 
 
 def _paths(lake: Lake, table: Table, files: list[dict[str, Any]]) -> list[str]:

@@ -1,19 +1,15 @@
 """One row per user: the newest events in time order, and what was bought; old histories with a night's steps added."""
 
 import uuid
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from sparkrec.files import NewFile
-from sparkrec.lake import Lake
 from sparkrec.prepare.plan import NightPlan
-from sparkrec.prepare.stored import local_file
-from sparkrec.tables import HISTORIES, ITEMS, UNKNOWN
-from sparkrec.tasks import run_tasks
+from sparkrec.tables import HISTORIES, UNKNOWN
+from sparkrec.tasks import Work
 
 LISTS = {
     "item_idxs": pl.Int32,
@@ -25,30 +21,25 @@ LISTS = {
 ROW_GROUP_USERS = 20_000
 
 
-def extend_histories(lake: Lake, plan: NightPlan, as_of: date) -> list[NewFile]:
-    """Write the histories of all buckets anew: of touched users with the night's steps, of others as they are.
+def extend_histories(plan: NightPlan, items: list[str], as_of: date) -> Work:
+    """Return the task that writes the histories of one bucket anew: touched users with the night's steps, others as is.
 
-    Out  files for `Lake.commit`, a file per split that brought new users or changes, and one for users left alone.
+    In   items: files that tell item_id and item_idx. It reports a file per split that brought changes, and one for
+    users left alone.
     """
-    files = lake.files(ITEMS)
-    vocabulary = [local_file(lake.path(ITEMS), path) for path in ([] if files is None else files["path"])]
-    told = run_tasks(lake.spark, plan.settings.user_buckets, _extend_bucket(plan, vocabulary, as_of))
-    reach = {"as_of": as_of}
-    return [NewFile(row["path"], row["partition"], row["num"], row["size"], reach, reach) for row in told]
 
-
-def _extend_bucket(plan: NightPlan, vocabulary: list[str], as_of: date) -> Callable[[int], list[dict[str, Any]]]:
     def work(bucket: int) -> list[dict[str, Any]]:
         listed = pl.scan_parquet(plan.history_files).filter(pl.col("user_bucket") == bucket).collect()
         old = [pl.scan_parquet(path, hive_partitioning=False) for path in listed["path"]]
         staging = Path(plan.staging)
         people_files = sorted((staging / f"people/{bucket}").glob("*.parquet"))
-        items = pl.read_parquet(vocabulary, columns=["item_id", "item_idx"], hive_partitioning=False)
+        names = ["item_id", "item_idx"]
+        vocabulary = pl.concat([pl.read_parquet(path, columns=names, hive_partitioning=False) for path in items])
         told = []
         for file in people_files:  # a split after the other, for the sake of memory
             people = pl.read_parquet(file)
-            steps = _indexed(pl.read_parquet(staging / f"steps/{bucket}/{file.name}"), items)
-            bought = _indexed(pl.read_parquet(staging / f"bought/{bucket}/{file.name}"), items)
+            steps = _indexed(pl.read_parquet(staging / f"steps/{bucket}/{file.name}"), vocabulary)
+            bought = _indexed(pl.read_parquet(staging / f"bought/{bucket}/{file.name}"), vocabulary)
             before = _of_users(old, people)
             rows = extend(before, people, steps, bought, plan.settings.max_history, plan.settings.max_purchased)
             told.append(_write(plan, bucket, rows, as_of))

@@ -1,26 +1,20 @@
 """How often every item occurred on every day, counted again for the days that changed."""
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
 import polars as pl
-from pyspark.sql import SparkSession
 
-from sparkrec.files import NewFile
 from sparkrec.prepare.plan import NightPlan
 from sparkrec.prepare.staged import write_file
-from sparkrec.tasks import run_tasks
+from sparkrec.tasks import Work
 
 
-def recount_days(spark: SparkSession, plan: NightPlan, days: Sequence[date]) -> list[NewFile]:
-    """Count the days anew from `events`, a day per task; return the files for `Lake.commit`."""
-    told = run_tasks(spark, len(days), _recount(plan, days))
-    return [NewFile(row["path"], row["partition"], row["num"], row["size"]) for row in told]
+def recount_days(plan: NightPlan, days: Sequence[date]) -> Work:
+    """Return the task that counts one of the days anew from `events`, and reports the file it wrote."""
 
-
-def _recount(plan: NightPlan, days: Sequence[date]) -> Callable[[int], list[dict[str, Any]]]:
     def work(number: int) -> list[dict[str, Any]]:
         day = days[number]
         files = pl.scan_parquet(plan.event_files).filter(pl.col("event_date") == day).collect()

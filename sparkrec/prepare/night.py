@@ -72,7 +72,7 @@ def take_in(
     check_usual(ledger, _rows_per_day(stored, run_date), run_date, place.path, settings.min_day_share)
 
     units = sorted({(row["day"], row["bucket"]) for row in told if row["kind"] == "patch"})
-    patched = run_tasks(lake.spark, len(units), patch_units(plan, units))
+    (patched,) = run_tasks(lake.spark, (len(units), patch_units(plan, units)))
     files = [row for row in [*told, *patched] if row["kind"] == "file"]
     gone = {row["path"] for row in patched if row["kind"] == "replaced"}
     events = [_new_file(row) for row in files if row["name"] == "events"]

@@ -45,17 +45,21 @@ def read_stored(plan: NightPlan, bucket: int, users: pl.DataFrame, days: Sequenc
         files = files.filter(pl.col("event_date").is_in(list(days)))
     if not len(files) or not len(users):
         return pl.DataFrame(schema=ROWS)
+    theirs = users.select("user_id", "user_key")
+    is_theirs = pl.col("user_id").is_in(theirs["user_id"].implode())
     parts = [
-        read_file(path, day).join(users.select("user_id", "user_key"), on="user_id", how="inner").select(list(ROWS))
+        read_file(path, day, is_theirs).join(theirs, on="user_id", how="inner").select(list(ROWS))
         for path, day in files.select("path", "event_date").iter_rows()
     ]
     return pl.concat(parts)
 
 
-def read_file(path: str, day: date) -> pl.DataFrame:
-    """Return the rows of one file of `events`: columns of ROWS but user_key."""
-    rows = pl.read_parquet(path, hive_partitioning=False)
-    return rows.select(
+def read_file(path: str, day: date, chosen: pl.Expr | None = None) -> pl.DataFrame:
+    """Return the rows, or the chosen ones, of one file of `events`: columns of ROWS but user_key."""
+    rows = pl.scan_parquet(path, hive_partitioning=False)
+    # Filtered while it is read: what of the other columns belongs to other users is not even unpacked.
+    theirs = (rows if chosen is None else rows.filter(chosen)).collect()
+    return theirs.select(
         "user_id",
         "item_id",
         kinds(pl.col("event_type")).alias("kind"),

@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from pyspark.sql import SparkSession
 
-from sparkrec.files import NewFile
 from sparkrec.prepare.catalogue import read_catalogue
 from sparkrec.prepare.news import MAX_VISITORS, TOLD
 from sparkrec.prepare.plan import NightPlan
 from sparkrec.prepare.staged import stage_file, write_file
 from sparkrec.tables import FIRST_ITEM, ITEMS
-from sparkrec.tasks import run_tasks
+from sparkrec.tasks import Work
 
 PART_ITEMS = 2_000_000
 """Items that one task describes, about."""
@@ -35,15 +33,22 @@ class ItemSources:
     catalogue_is_complete: bool
 
 
-def extend_vocabulary(spark: SparkSession, plan: NightPlan, sources: ItemSources) -> list[NewFile]:
-    """Write `items` anew, in tasks that share the items among them; return the files for `Lake.commit`.
+def number_new(plan: NightPlan, sources: ItemSources) -> Work:
+    """Return the task that gives new items their indices, and leaves them in NUMBERED.
 
     Indices are given once, by (first run, id): an item whose events are gone again keeps its index and its row.
     """
-    run_tasks(spark, 1, lambda _: _number_new(plan, sources))
-    parts = 1 + sources.num_items // PART_ITEMS
-    told = run_tasks(spark, parts, _describe_part(plan, sources, parts))
-    return [NewFile(row["path"], {}, row["num"], row["size"]) for row in told if row["num"]]
+
+    def work(_: int) -> list[dict[str, Any]]:
+        _number_new(plan, sources)
+        return []
+
+    return work
+
+
+def num_parts(sources: ItemSources) -> int:
+    """Return how many tasks share the items among them."""
+    return 1 + sources.num_items // PART_ITEMS
 
 
 def describe(
@@ -80,7 +85,7 @@ def describe(
     return known.with_columns(num_users.alias("num_users")).select(ITEMS.schema.names)
 
 
-def _number_new(plan: NightPlan, sources: ItemSources) -> list[dict[str, Any]]:
+def _number_new(plan: NightPlan, sources: ItemSources) -> None:
     index = {"item_id": pl.String, "item_idx": pl.Int32}
     known = _read(sources.items, list(index))
     old = pl.DataFrame(schema=index) if known is None else known.collect()
@@ -93,10 +98,12 @@ def _number_new(plan: NightPlan, sources: ItemSources) -> list[dict[str, Any]]:
     place = pl.int_range(pl.len(), dtype=pl.Int32) + first_free
     indexed = new.select("item_id", place.cast(pl.Int32).alias("item_idx"))
     stage_file(indexed, plan.folder("") / NUMBERED)
-    return []
 
 
-def _describe_part(plan: NightPlan, sources: ItemSources, parts: int) -> Callable[[int], list[dict[str, Any]]]:
+def describe_parts(plan: NightPlan, sources: ItemSources) -> Work:
+    """Return the task that writes one of `num_parts` shares of `items` anew, and reports the file."""
+    parts = num_parts(sources)
+
     def work(part: int) -> list[dict[str, Any]]:
         def mine(paths: list[str], schema: dict[str, Any]) -> pl.DataFrame:
             rows = _read(paths, list(schema))
@@ -119,7 +126,7 @@ def _describe_part(plan: NightPlan, sources: ItemSources, parts: int) -> Callabl
         ).sort("item_idx")
         path = f"{plan.run_date}-{part}-{uuid.uuid4().hex[:12]}.parquet"
         size = write_file(described, plan.folder("items") / path)
-        return [{"path": path, "num": len(described), "size": size}]
+        return [{"path": path, "partition": {}, "num": len(described), "size": size}] if len(described) else []
 
     return work
 
