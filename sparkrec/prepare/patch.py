@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from sparkrec.prepare.outcome import write_events
-from sparkrec.prepare.plan import ROWS, USER_ORDER, NightPlan
+from sparkrec.prepare.plan import ROWS, NightPlan
 from sparkrec.prepare.staged import read_files
 from sparkrec.prepare.stored import read_file
 
@@ -38,6 +38,5 @@ def _patch(plan: NightPlan, day: date, bucket: int) -> list[dict[str, Any]]:
     together = pl.concat([part.select(names) for part in [*stays, rows]])
     told: list[dict[str, Any]] = [{"kind": "replaced", "path": path} for path in files["log_path"]]
     if len(together):
-        order = ["user_id", *USER_ORDER[1:]]
-        told.append(write_events(plan, bucket, together.sort(order), day, f"{bucket}-patched"))
+        told.append(write_events(plan, bucket, together, day, f"{bucket}-patched"))
     return told
