@@ -6,7 +6,7 @@ spark-submit jobs/prepare.py --source conf/sources/rees46.yaml --input 2019-Oct.
 from sparkrec.job import Run, start
 from sparkrec.prepare.catalogue import find_catalogue
 from sparkrec.prepare.commit import commit_events, commit_items_and_histories, commit_quarantine
-from sparkrec.prepare.heal import check_buckets, heal, out_of_step
+from sparkrec.prepare.heal import bring_in_step, check_buckets
 from sparkrec.prepare.night import take_in
 
 
@@ -15,10 +15,7 @@ def main(run: Run) -> None:
     check_buckets(lake, settings)
     catalogue = find_catalogue(settings.catalogue, run.date)
     lake.unstage()
-    if wrong := out_of_step(lake):
-        run.say(f"{wrong} changed since the last complete run; items, item_days, histories are built from all events")
-        heal(lake, settings)
-
+    bring_in_step(lake, settings, run.say)
     night = take_in(lake, source, place, run.date, run.started_at, settings)
     run.rows_in = night.ledger.rows_in
     run.say(night.ledger.sentence())

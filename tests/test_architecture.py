@@ -10,7 +10,7 @@ JOBS = sorted((ROOT / "jobs").glob("*.py"))
 
 # From the bottom up: a room may import from rooms on the same floor's left and from floors below.
 FLOORS = [
-    {"errors", "__init__"},
+    {"errors", "__init__", "files", "tasks"},
     {"tables", "config", "sample"},
     {"session", "lake", "sequences"},
     {"popularity", "models"},
@@ -20,9 +20,20 @@ FLOORS = [
     {"job"},
 ]
 # Two stages on one floor that may know each other: none.
+IN_A_TASK = "Polars, inside a task of Spark"
 DRIVER_SEES = {
     "prepare/items.py": "a row per range of ids",
-    "prepare/ledger.py": "a row per verdict",
+    "tasks.py": "a few reports per task",
+    "prepare/commit.py": "Polars: users' days that a run took back",
+    "prepare/catalogue.py": IN_A_TASK,
+    "prepare/heal.py": "Polars: one row of runs",
+    "prepare/histories.py": IN_A_TASK,
+    "prepare/item_days.py": IN_A_TASK,
+    "prepare/night.py": "Polars: users' days that were refused as a bot's",
+    "prepare/patch.py": IN_A_TASK,
+    "prepare/split.py": IN_A_TASK,
+    "prepare/stored.py": IN_A_TASK,
+    "prepare/vocabulary.py": IN_A_TASK,
     "window/layout.py": "a row per split",
     "train/plan.py": "a row per file",
     "evaluate/summary.py": "a few figures",

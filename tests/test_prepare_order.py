@@ -147,10 +147,9 @@ def test_shuffled_and_late_rows_end_in_the_same_tables(shuffled: Path, at_once: 
     assert_same(shuffled, at_once)
 
 
-def test_a_night_run_again_changes_nothing(spark: SparkSession, shuffled: Path, tmp_path: Path) -> None:
+def test_a_night_run_again_changes_nothing(spark: SparkSession, shuffled: Path) -> None:
     before = {name: content(shuffled, name) for name in ("events", "items", "item_days", "histories", "quarantine")}
-    files = deliver(make_rows(), 0.15, 3)
-    prepare(spark, shuffled, write_clicks(tmp_path, *files[-1]), DAYS - 1)
+    prepare(spark, shuffled, shuffled.parent / f"{DAYS - 1}" / "clicks.csv", DAYS - 1)
     assert {name: content(shuffled, name) for name in before} == before
 
 

@@ -18,10 +18,10 @@ class Columns(Section):
     """Who did it."""
     item_id: str
     """What it was done to; may be empty for a search."""
-    event_ts: str
-    """When (see time)."""
     event_type: str | None = None
     """What was done, in the source's own words (see event_types)."""
+    event_ts: str
+    """When (see time)."""
     price: str | None = None
     """Price of the item in the source's currency."""
     category: str | list[str] | None = None

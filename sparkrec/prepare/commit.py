@@ -1,5 +1,6 @@
 """Bring what a night staged into the lake's tables, one commit per table, `events` first."""
 
+import uuid
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -14,6 +15,7 @@ from sparkrec.prepare.heal import BUCKETS, heal_items, reach
 from sparkrec.prepare.histories import extend_histories
 from sparkrec.prepare.item_days import recount_days
 from sparkrec.prepare.night import Night, list_bucket_files
+from sparkrec.prepare.staged import write_file
 from sparkrec.prepare.stored import local_file
 from sparkrec.prepare.vocabulary import NUMBERED, ItemSources, describe_parts, num_parts, number_new
 from sparkrec.tables import EVENTS, HISTORIES, ITEM_DAYS, ITEMS, QUARANTINE, Table
@@ -25,8 +27,9 @@ def commit_events(lake: Lake, night: Night) -> None:
 
 
 def commit_quarantine(lake: Lake, night: Night, run_date: date) -> None:
-    """Replace what an earlier run of this date refused."""
-    lake.commit(QUARANTINE, night.refused, _files_where(lake, QUARANTINE, "partition.run_date", [run_date]))
+    """Replace what an earlier run of this date refused; what that run took back from `events` has no other trace."""
+    before = _files_where(lake, QUARANTINE, "partition.run_date", [run_date])
+    lake.commit(QUARANTINE, [*night.refused, *_taken_back_before(lake, night, before)], before)
 
 
 def commit_items_and_histories(
@@ -64,6 +67,19 @@ def commit_items_and_histories(
     lake.create(HISTORIES, {BUCKETS: str(settings.user_buckets)})
     num_users = lake.commit(HISTORIES, _new_files(extended, {"as_of": as_of}), _all_files(lake, HISTORIES))
     return num_items, num_users, as_of
+
+
+def _taken_back_before(lake: Lake, night: Night, before: list[dict[str, Any]]) -> list[NewFile]:
+    rows = [
+        pl.scan_parquet(path, hive_partitioning=False).filter(pl.col("source_file").is_null()).collect()
+        for path in _paths(lake, QUARANTINE, before)
+    ]
+    taken_back = pl.concat(rows) if rows else pl.DataFrame()
+    if not len(taken_back):
+        return []
+    path = f"run_date={night.plan.run_date}/taken-back-{uuid.uuid4().hex[:12]}.parquet"
+    size = write_file(taken_back, night.plan.folder("quarantine") / path)
+    return [NewFile(path, {"run_date": str(night.plan.run_date)}, len(taken_back), size)]
 
 
 def _item_sources(lake: Lake, night: Night, settings: PrepareSettings, catalogue: str | None) -> ItemSources:

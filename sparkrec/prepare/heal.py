@@ -1,5 +1,6 @@
 """Bring items, item_days and histories back in line with `events` where a run was cut off between two commits."""
 
+from collections.abc import Callable
 from datetime import date
 
 import deltalake
@@ -24,6 +25,13 @@ def out_of_step(lake: Lake) -> str:
         return ""
     left = _versions_left(lake)
     return ", ".join(table.name for table in IN_STEP if _has_changed(lake, table, left.get(table.name, -1)))
+
+
+def bring_in_step(lake: Lake, settings: PrepareSettings, say: Callable[[str], None]) -> None:
+    """Heal a lake whose tables are not as the last complete prepare left them, and say so."""
+    if wrong := out_of_step(lake):
+        say(f"{wrong} changed since the last complete run; items, item_days, histories are built from all events")
+        heal(lake, settings)
 
 
 def heal(lake: Lake, settings: PrepareSettings) -> None:
@@ -84,4 +92,6 @@ def _has_changed(lake: Lake, table: Table, left: int) -> bool:
         return True
     log = deltalake.DeltaTable(lake.path(table))
     since = log.version() - left
-    return since != 0 and (left < 0 or any(entry.get("operation") not in KEEPS_ROWS for entry in log.history(since)))
+    if since <= 0 or left < 0:
+        return since != 0
+    return any(entry.get("operation") not in KEEPS_ROWS for entry in log.history(since))

@@ -14,6 +14,9 @@ from sparkrec.config import Source
 from sparkrec.errors import RefusedError
 from sparkrec.lake import local_path
 
+SPARK_UNPACKS = (".snappy", ".deflate")
+"""Packings that Spark reads and Arrow does not, so that their columns are looked up by Spark."""
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -144,7 +147,7 @@ def _columns_of(file: Path, source: Source) -> tuple[str, ...] | None:
     try:
         if source.format == "parquet":
             return tuple(pq.read_schema(file).names)
-        if source.format == "csv":
+        if source.format == "csv" and file.suffix not in SPARK_UNPACKS:
             line = _first_line(file)
             if len(source.separator) > 1:  # which Python's csv module cannot read
                 return tuple(line.split(source.separator))

@@ -1,6 +1,7 @@
 """One night's raw rows, through one shuffle into tasks that hold all rows of a user, and what these tasks found."""
 
 import json
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 
 from sparkrec.config import Source
 from sparkrec.config.settings import PrepareSettings
-from sparkrec.errors import SparkrecError
+from sparkrec.errors import RefusedError
 from sparkrec.files import NewFile
 from sparkrec.lake import Lake
 from sparkrec.prepare.clean import LATER, judge
@@ -133,7 +135,7 @@ def _plan(
     )
     list_bucket_files(lake, EVENTS, Path(plan.event_files))
     list_bucket_files(lake, HISTORIES, Path(plan.history_files))
-    _list_busy_days(lake, run_date, Path(plan.busy_days))
+    _list_busy_days(lake, run_date, plan.oldest, Path(plan.busy_days))
     return plan
 
 
@@ -160,12 +162,14 @@ def _oldest(stored: pl.DataFrame | None, own_rows: DataFrame | None, run_date: d
     return oldest
 
 
-def _list_busy_days(lake: Lake, run_date: date, to: Path) -> None:
+def _list_busy_days(lake: Lake, run_date: date, oldest: date | None, to: Path) -> None:
     """Write the users' days that earlier runs refused as a bot's: what comes late of them is a bot's too."""
     busy = pl.DataFrame(schema={"user_id": pl.String, "event_date": pl.Date})
     files = lake.files(QUARANTINE)
     if files is not None and len(files):
         others = files.filter(pl.col("partition.run_date") != run_date)
+        if oldest:  # a day is refused on its own night at the earliest
+            others = others.filter(pl.col("partition.run_date") >= oldest)
         parts = [
             pl.scan_parquet(local_file(lake.path(QUARANTINE), path), hive_partitioning=False)
             .filter(pl.col("reason").is_in(["bot", "burst"]))
@@ -215,15 +219,18 @@ def _run_splits(
             spark__sql__files__maxPartitionBytes=SCAN_BYTES,
         ):
             told = reports(found)
-    except PySparkException as error:
-        raise SparkrecError(f"{where}: {_cause(error)}; no table was changed") from error
+    except (PySparkException, Py4JJavaError) as error:
+        raise RefusedError(f"{where}: {_cause(error)}; no table was changed") from error
     return told, int(seen.get["rows_in"]), int(seen.get["later"])
 
 
 def _cause(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    causes = [line for line in lines if "Caused by:" in line or line.startswith(("OSError", "PermissionError"))]
-    return (causes[-1] if causes else lines[0] if lines else type(error).__name__)[:500]
+    """Return the file at fault, where Spark names one, and the innermost cause."""
+    text = str(error)
+    file = re.search(r"while reading file (\S+?)\.?\s", text)
+    causes = re.findall(r"Caused by: ([^\n]+)", text) + re.findall(r"^(?:E\s+)?(\w*Error: [^\n]+)", text, re.MULTILINE)
+    last = causes[-1] if causes else text.strip().split("\n")[0]
+    return (f"{file.group(1)} cannot be read, {last}" if file else last)[:500]
 
 
 def _judged_columns(source: Any) -> list[Any]:

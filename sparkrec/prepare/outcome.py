@@ -53,7 +53,10 @@ def write_outcome(plan: NightPlan, split: int, bucket: int, outcome: Outcome) ->
     told += _write_patches(plan, split, bucket, kept, changed.filter(has_files))
     told += _write_refused(plan, split, outcome)
     older = _older(plan, bucket, outcome)
-    write_steps(plan, split, bucket, kept, older, outcome.touched, outcome.counted, outcome.tails)
+    # Users of whom every new row was refused are as they were.
+    changing = pl.concat([kept.select("user_id"), outcome.removed.select("user_id")])
+    touched = outcome.touched.join(changing, on="user_id", how="semi")
+    write_steps(plan, split, bucket, kept, older, touched, outcome.counted, outcome.tails)
     write_news(plan, split, kept.filter(is_new & pl.col("item_id").is_not_null()))
     return told
 
