@@ -83,7 +83,8 @@ def main(nights: int, events: int, users: int) -> None:
         peak = max(peak, found.peak_bytes / 2**30)
         print(
             f"night {night + 1}: {found.seconds:.1f} s ({seconds_of(found):.1f} without start-up), vacuum"
-            f" {cleared:.1f} s, {found.cpu_s:.0f} CPU s, {found.peak_bytes / 2**30:.1f} GiB, lake {size_of(lake) / 2**30:.2f} GiB",
+            f" {cleared:.1f} s, {found.cpu_s:.0f} CPU s, {found.peak_bytes / 2**30:.1f} GiB,"
+            f" lake {size_of(lake) / 2**30:.2f} GiB",
             flush=True,
         )
     count = nights * len(rows)
