@@ -6,13 +6,13 @@ spark-submit jobs/prepare.py --source conf/sources/rees46.yaml --input 2019-Oct.
 from sparkrec.job import Run, start
 from sparkrec.prepare.catalogue import find_catalogue
 from sparkrec.prepare.commit import commit_events, commit_items_and_histories, commit_quarantine
-from sparkrec.prepare.heal import bring_in_step, check_buckets
+from sparkrec.prepare.heal import bring_in_step, check_lake
 from sparkrec.prepare.night import take_in
 
 
 def main(run: Run) -> None:
     lake, settings, (source, place) = run.lake, run.settings.prepare, run.clicks
-    check_buckets(lake, settings)
+    check_lake(lake, settings, source.time.zone)
     catalogue = find_catalogue(settings.catalogue, run.date)
     lake.unstage()
     bring_in_step(lake, settings, run.say)
@@ -20,8 +20,8 @@ def main(run: Run) -> None:
     run.rows_in = night.ledger.rows_in
     run.say(night.ledger.sentence())
 
-    commit_events(lake, night)
     commit_quarantine(lake, night, run.date)
+    commit_events(lake, night)
     num_items, num_users, as_of = commit_items_and_histories(lake, night, run.date, settings, catalogue)
     lake.unstage()
     run.say(

@@ -67,7 +67,15 @@ def start_of(day: date, zone: str) -> int:
 
 
 def event_micros(kind: DataType, time: Time) -> Column:
-    """Return the instant of `event_ts`, whatever its type; null where it is none."""
+    """Return the instant of `event_ts`, whatever its type; null where it is none.
+
+    Not before 1970 and not after 2286: beyond them lie units mistaken for one another.
+    """
+    micros = _micros(kind, time)
+    return F.when(micros.between(0, 10_000_000_000 * 1_000_000), micros)
+
+
+def _micros(kind: DataType, time: Time) -> Column:
     when = F.col("event_ts")
     if isinstance(kind, TimestampType):
         return F.unix_micros(when)
@@ -76,7 +84,6 @@ def event_micros(kind: DataType, time: Time) -> Column:
     if time.unit == "iso":
         return F.unix_micros(_zoned(when.cast("string"), time.zone))
     number = when.cast("long") if isinstance(kind, IntegralType) else when.cast("string").try_cast("decimal(20,0)")
-    # Not before 1970 and not after 2286: beyond them lie units mistaken for one another.
     in_range = number.between(0, 10_000_000_000 * (1_000_000 // MICROS[time.unit]))
     return F.when(in_range, number.cast("long") * MICROS[time.unit])
 

@@ -1,4 +1,4 @@
-"""Bring what a night staged into the lake's tables, one commit per table, `events` first."""
+"""Bring what a night staged into the lake's tables, one commit per table: what leaves `events` is kept first."""
 
 import uuid
 from dataclasses import replace
@@ -11,7 +11,7 @@ import polars as pl
 from sparkrec.config.settings import PrepareSettings
 from sparkrec.files import NewFile
 from sparkrec.lake import Lake
-from sparkrec.prepare.heal import BUCKETS, heal_items, reach
+from sparkrec.prepare.heal import BUCKETS, ZONE, heal_items, reach
 from sparkrec.prepare.histories import extend_histories
 from sparkrec.prepare.item_days import recount_days
 from sparkrec.prepare.night import Night, list_bucket_files
@@ -64,17 +64,23 @@ def commit_items_and_histories(
         (settings.user_buckets, extend_histories(plan, vocabulary, as_of)),
     )
     num_items = lake.commit(ITEMS, _new_files(described), _all_files(lake, ITEMS))
-    lake.create(HISTORIES, {BUCKETS: str(settings.user_buckets)})
+    lake.create(HISTORIES, {BUCKETS: str(settings.user_buckets), ZONE: plan.zone})
     num_users = lake.commit(HISTORIES, _new_files(extended, {"as_of": as_of}), _all_files(lake, HISTORIES))
     return num_items, num_users, as_of
 
 
 def _taken_back_before(lake: Lake, night: Night, before: list[dict[str, Any]]) -> list[NewFile]:
     rows = [
-        pl.scan_parquet(path, hive_partitioning=False).filter(pl.col("source_file").is_null()).collect()
+        pl.scan_parquet(path, hive_partitioning=False, glob=False).filter(pl.col("source_file").is_null()).collect()
         for path in _paths(lake, QUARANTINE, before)
     ]
     taken_back = pl.concat(rows) if rows else pl.DataFrame()
+    if len(taken_back) and night.refused:
+        # After a kill before the commit of `events` this run takes the same ones back again.
+        staged = [night.plan.folder("quarantine") / file.path for file in night.refused]
+        again = pl.concat([pl.read_parquet(file, hive_partitioning=False, glob=False) for file in staged])
+        key = ["reason", "raw", "source_file", "user_id", "event_date"]
+        taken_back = taken_back.join(again, on=key, how="anti", nulls_equal=True)
     if not len(taken_back):
         return []
     path = f"run_date={night.plan.run_date}/taken-back-{uuid.uuid4().hex[:12]}.parquet"

@@ -21,8 +21,9 @@ KEEPS_ROWS = {"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "UN
 
 def out_of_step(lake: Lake) -> str:
     """Return the tables that are not as the last complete prepare left them, '' if all are."""
-    if not lake.has(EVENTS):
-        return ""
+    files = lake.files(EVENTS)
+    if files is None or not len(files):
+        return ""  # a first run that was cut off before its first commit left an empty table at most
     left = _versions_left(lake)
     return ", ".join(table.name for table in IN_STEP if _has_changed(lake, table, left.get(table.name, -1)))
 
@@ -53,17 +54,25 @@ def heal_items(lake: Lake) -> None:
     lake.overwrite(ITEMS, rebuild_items(lake.read_or_empty(ITEMS), described))
 
 
-def check_buckets(lake: Lake, settings: PrepareSettings) -> None:
-    """Refuse a lake whose users were grouped otherwise."""
-    files = lake.files(HISTORIES)
-    if files is None or not len(files):
+def check_lake(lake: Lake, settings: PrepareSettings, zone: str) -> None:
+    """Refuse a lake whose users are grouped otherwise, or whose days begin at another hour."""
+    if not lake.has(HISTORIES):
         return
-    largest = files["partition.user_bucket"].cast(pl.Int64).max()
-    found = deltalake.DeltaTable(lake.path(HISTORIES)).metadata().configuration.get(BUCKETS)
-    if (found is not None and int(found) != settings.user_buckets) or int(str(largest)) >= settings.user_buckets:
+    made_with = deltalake.DeltaTable(lake.path(HISTORIES)).metadata().configuration
+    for name, told, wanted in (
+        (BUCKETS, "prepare.user_buckets", str(settings.user_buckets)),
+        (ZONE, "time.zone", zone),
+    ):
+        found = made_with.get(name, wanted)
+        if found != wanted:
+            raise RefusedError(
+                f"{told}={wanted}: this lake was made with {found}; set it back, or prepare into a new lake"
+            )
+    files = lake.files(EVENTS)
+    if files is not None and len(files.filter(pl.col("min.user_bucket") != pl.col("max.user_bucket"))):
         raise RefusedError(
-            f"prepare.user_buckets={settings.user_buckets}: this lake was made with {found or 'more'};"
-            " set it back, or prepare into a new lake"
+            f"{lake.path(EVENTS)}: another program has put users of several buckets into one file (OPTIMIZE does);"
+            " restore the version before (RESTORE TABLE) and leave the layout of this table to prepare"
         )
 
 
@@ -76,7 +85,8 @@ def reach(lake: Lake) -> date | None:
     return newest if isinstance(newest, date) else None
 
 
-BUCKETS = "sparkrec.user_buckets"
+BUCKETS, ZONE = "sparkrec.user_buckets", "sparkrec.zone"
+"""Properties of `histories`: what a lake was made with."""
 
 
 def _versions_left(lake: Lake) -> dict[str, int]:

@@ -30,11 +30,13 @@ def extend_histories(plan: NightPlan, items: list[str], as_of: date) -> Work:
 
     def work(bucket: int) -> list[dict[str, Any]]:
         listed = pl.scan_parquet(plan.history_files).filter(pl.col("user_bucket") == bucket).collect()
-        old = [pl.scan_parquet(path, hive_partitioning=False) for path in listed["path"]]
+        old = [pl.scan_parquet(path, hive_partitioning=False, glob=False) for path in listed["path"]]
         staging = Path(plan.staging)
         people_files = sorted((staging / f"people/{bucket}").glob("*.parquet"))
         names = ["item_id", "item_idx"]
-        vocabulary = pl.concat([pl.read_parquet(path, columns=names, hive_partitioning=False) for path in items])
+        vocabulary = pl.concat(
+            [pl.read_parquet(path, columns=names, hive_partitioning=False, glob=False) for path in items]
+        )
         told = []
         for file in people_files:  # a split after the other, for the sake of memory
             people = pl.read_parquet(file)

@@ -20,7 +20,7 @@ def recount_days(plan: NightPlan, days: Sequence[date]) -> Work:
         files = pl.scan_parquet(plan.event_files).filter(pl.col("event_date") == day).collect()
         names = ["item_id", "event_type"]
         per_file = [
-            pl.read_parquet(path, columns=names, hive_partitioning=False)
+            pl.read_parquet(path, columns=names, hive_partitioning=False, glob=False)
             .filter(pl.col("item_id").is_not_null())
             .group_by(names)
             .agg(pl.len().cast(pl.Int64).alias("num_events"))

@@ -21,6 +21,7 @@ from sparkrec.config.settings import PrepareSettings
 from sparkrec.errors import RefusedError
 from sparkrec.files import NewFile
 from sparkrec.lake import Lake
+from sparkrec.prepare.busy import BUSY
 from sparkrec.prepare.clean import LATER, judge
 from sparkrec.prepare.inputs import Input
 from sparkrec.prepare.ledger import Ledger, check_day, check_share, check_usual, keep_ledger
@@ -163,20 +164,22 @@ def _oldest(stored: pl.DataFrame | None, own_rows: DataFrame | None, run_date: d
 
 
 def _list_busy_days(lake: Lake, run_date: date, oldest: date | None, to: Path) -> None:
-    """Write the users' days that earlier runs refused as a bot's: what comes late of them is a bot's too."""
+    """Write the users' days that were refused as a bot's: what comes late of them is a bot's too.
+
+    Of an earlier run of this date only what it took back counts: the rest of what it refused is in the input again.
+    """
     busy = pl.DataFrame(schema={"user_id": pl.String, "event_date": pl.Date})
     files = lake.files(QUARANTINE)
     if files is not None and len(files):
-        others = files.filter(pl.col("partition.run_date") != run_date)
         if oldest:  # a day is refused on its own night at the earliest
-            others = others.filter(pl.col("partition.run_date") >= oldest)
+            files = files.filter(pl.col("partition.run_date") >= oldest)
         parts = [
-            pl.scan_parquet(local_file(lake.path(QUARANTINE), path), hive_partitioning=False)
-            .filter(pl.col("reason").is_in(["bot", "burst"]))
+            pl.scan_parquet(local_file(lake.path(QUARANTINE), path), hive_partitioning=False, glob=False)
+            .filter(pl.col("reason").is_in(BUSY) & (pl.col("source_file").is_null() | pl.lit(day != run_date)))
             .select("user_id", "event_date")
             .unique()
             .collect()
-            for path in others["path"]
+            for path, day in files.select("path", "partition.run_date").iter_rows()
         ]
         busy = pl.concat([busy, *parts]).unique().sort("user_id", "event_date")
     busy.write_parquet(to)
@@ -190,12 +193,11 @@ def _keep_sources(plan: NightPlan, judged: DataFrame) -> None:
 
 
 def _path_key(path: str) -> int:
-    text = path.encode()
-    return (zlib.crc32(text) << 31) + (zlib.crc32(text[::-1]) >> 1)
+    return (zlib.crc32(path.encode()) << 31) + (zlib.crc32(path[::-1].encode()) >> 1)
 
 
 def _path_key_column() -> Column:
-    """Return what _path_key returns, in Spark; paths are URIs, so characters are bytes."""
+    """Return what _path_key returns, in Spark."""
     path = F.col("source_file")
     return F.shiftleft(F.crc32(path.cast("binary")), 31) + F.shiftright(F.crc32(F.reverse(path).cast("binary")), 1)
 

@@ -22,6 +22,8 @@ class Outcome:
     """Events of touched users from their `from_date` on, as the lake shall have them; run_date is null for new ones."""
     removed: pl.DataFrame
     """Events that the lake has and shall have no longer."""
+    num_withdrawn: int
+    """Events of an earlier run of this date that are gone now, or have another content."""
     refused: list[tuple[pl.DataFrame, str | None]]
     """Rows for the quarantine and why; None where the rows say it themselves (`verdict`, `raw`)."""
     touched: pl.DataFrame
@@ -56,7 +58,8 @@ def write_outcome(plan: NightPlan, split: int, bucket: int, outcome: Outcome) ->
     # Users of whom every new row was refused are as they were.
     changing = pl.concat([kept.select("user_id"), outcome.removed.select("user_id")])
     touched = outcome.touched.join(changing, on="user_id", how="semi")
-    write_steps(plan, split, bucket, kept, older, touched, outcome.counted, outcome.tails)
+    again = outcome.removed.select("user_id").unique()
+    write_steps(plan, split, bucket, kept, older, again, touched, outcome.counted, outcome.tails)
     write_news(plan, split, kept.filter(is_new & pl.col("item_id").is_not_null()))
     return told
 
@@ -138,7 +141,7 @@ def _write_refused(plan: NightPlan, split: int, outcome: Outcome) -> list[dict[s
                 "size": size,
             }
         )
-    told.append({"kind": "gone", "name": "own", "num": int((outcome.removed["run_date"] == plan.run_date).sum())})
+    told.append({"kind": "gone", "name": "own", "num": outcome.num_withdrawn})
     return told
 
 
@@ -159,7 +162,9 @@ def _page(plan: NightPlan, rows: pl.DataFrame, reason: str | None) -> pl.DataFra
         )
         raw = readable.struct.json_encode().alias("raw")
         page = rows.select(pl.lit(reason).alias("reason"), raw, "source", "user_id", "event_date")
-    file = pl.col("source").replace_strict(plan.source_names, default=None, return_dtype=pl.String)
+    # Null says that an earlier run had taken the event in; nothing else may.
+    named = pl.col("source").replace_strict(plan.source_names, default="unknown", return_dtype=pl.String)
+    file = pl.when(pl.col("source").is_not_null()).then(named)
     return page.with_columns(file.alias("source_file")).select("reason", "raw", "source_file", "user_id", "event_date")
 
 

@@ -68,6 +68,7 @@ def settle(plan: NightPlan, split: int, judged: pl.DataFrame) -> list[dict[str, 
     outcome = Outcome(
         kept=kept,
         removed=_removed(past, touched, kept),
+        num_withdrawn=len(past.own.join(kept, on=[*KEY, *CONTENT], how="anti", nulls_equal=True)),
         refused=[
             (refused, None),
             (repeated, "duplicate"),

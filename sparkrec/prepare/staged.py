@@ -20,4 +20,6 @@ def stage_file(rows: pl.DataFrame, file: Path) -> None:
 
 def read_files(folder: Path) -> pl.DataFrame:
     """Return the rows of all files of a folder; it holds one at least."""
-    return pl.concat([pl.read_parquet(file, hive_partitioning=False) for file in sorted(folder.glob("*.parquet"))])
+    return pl.concat(
+        [pl.read_parquet(file, hive_partitioning=False, glob=False) for file in sorted(folder.glob("*.parquet"))]
+    )

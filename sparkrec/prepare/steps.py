@@ -19,14 +19,16 @@ def write_steps(
     bucket: int,
     kept: pl.DataFrame,
     older: pl.DataFrame,
+    again: pl.DataFrame,
     touched: pl.DataFrame,
     counted: pl.DataFrame,
     tails: pl.DataFrame,
 ) -> None:
     """Write people, steps and bought of a split.
 
-    In   kept: events of touched users from `from_date` on, in user order. older: all events before that of users whose
-         histories are told anew. counted: user_id, num_before, events that lie before `kept`.
+    In   kept: events of touched users from `from_date` on, in user order. again: users who lost an event, whose
+         histories are told anew; older: all their events before `from_date`. counted: user_id, num_before, events that
+         lie before `kept`.
     people: a row is one touched user: user_id, from_us (what the old history holds from then on is replaced),
     first_us, last_us, session_id (of the newest event), num_events.
     steps: a row is one event, the newest `max_history` of a user, oldest first.
@@ -37,7 +39,7 @@ def write_steps(
     events = kept.select(COLUMNS)
     if len(older):
         events = _told_anew(events, older)
-    people = _people(plan, events, kept, older, touched, counted, tails)
+    people = _people(plan, events, kept, again, touched, counted, tails)
     newest = events.group_by("user_id", maintain_order=True).tail(plan.settings.max_history)
     steps = newest.select(
         "user_id",
@@ -70,7 +72,7 @@ def _people(
     plan: NightPlan,
     events: pl.DataFrame,
     kept: pl.DataFrame,
-    older: pl.DataFrame,
+    again: pl.DataFrame,
     touched: pl.DataFrame,
     counted: pl.DataFrame,
     tails: pl.DataFrame,
@@ -81,10 +83,10 @@ def _people(
         pl.col("session_id").last(),
     )
     new_counts = kept.group_by("user_id").agg(pl.len().alias("num_kept"))
-    again = older.select("user_id").unique().with_columns(pl.lit(True).alias("is_again"))
+    marked = again.with_columns(pl.lit(True).alias("is_again"))
     starts = {day: start_of(day, plan.zone) for day in touched["from_date"].unique() if isinstance(day, date)}
     together = touched
-    for part in (seen, new_counts, again, counted, tails.select("user_id", "first_us")):  # one row per user_id in each
+    for part in (seen, new_counts, marked, counted, tails.select("user_id", "first_us")):  # one row per user_id in each
         together = together.join(part, on="user_id", how="left")
     is_again = pl.col("is_again").fill_null(False)
     from_us = pl.col("from_date").replace_strict(starts, return_dtype=pl.Int64)

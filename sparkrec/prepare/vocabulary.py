@@ -189,7 +189,7 @@ def _num_users(sample: pl.Expr) -> pl.Expr:
 def _read(paths: list[str], columns: list[str]) -> pl.LazyFrame | None:
     if not paths:
         return None
-    return pl.concat([pl.scan_parquet(path, hive_partitioning=False).select(columns) for path in paths])
+    return pl.concat([pl.scan_parquet(path, hive_partitioning=False, glob=False).select(columns) for path in paths])
 
 
 def _staged(plan: NightPlan, name: str) -> list[str]:
