@@ -8,29 +8,17 @@ the files that it replaced are removed (vacuum), which is counted.
 
 import argparse
 import shutil
-import subprocess
-import sys
 import time
 from datetime import date, timedelta
 from pathlib import Path
 
 import deltalake
 import polars as pl
-from bench_prepare import SETTINGS, SUBMIT, WORK, seconds_of
-from measure import Measured, measure
+from bench_prepare import WORK, make_clicks, prepare, seconds_of
 
-ROOT = Path(__file__).parents[1]
 FIRST_DAY = date(2024, 3, 1)
 STEP, SHIFT = 7_919, 104_729
 """Primes: user n becomes user n * STEP + night * SHIFT, modulo their number."""
-
-
-def make_day(events: int, users: int) -> pl.DataFrame:
-    folder = WORK / f"one-day-{events}"
-    if not folder.exists():
-        size = ["--events", events, "--users", users, "--items", 100_000, "--days", 1, "--format", "parquet"]
-        subprocess.run([sys.executable, "-m", "sparkrec.sample", *map(str, size), "--out", folder], check=True)
-    return pl.read_parquet(folder / f"{FIRST_DAY}.parquet")
 
 
 def write_night(rows: pl.DataFrame, night: int, users: int, file: Path) -> date:
@@ -43,14 +31,6 @@ def write_night(rows: pl.DataFrame, night: int, users: int, file: Path) -> date:
     )
     permuted.write_parquet(file, compression="lz4")
     return day
-
-
-def prepare(clicks: Path, day: date, lake: Path) -> Measured:
-    source = WORK / "source.yaml"
-    mapping = (ROOT / "conf/sources/sample.yaml").read_text().replace("format: csv", "format: parquet")
-    source.write_text(mapping.replace("header: true\n", ""))
-    words = ["--source", source, "--input", clicks, "--date", day, "--lake", lake]
-    return measure([*SUBMIT, str(ROOT / "jobs/prepare.py"), *map(str, words), *SETTINGS])
 
 
 def vacuum(lake: Path) -> float:
@@ -70,12 +50,12 @@ def main(nights: int, events: int, users: int) -> None:
     WORK.mkdir(exist_ok=True)
     lake, clicks = WORK / "lake-billion", WORK / "night.parquet"
     shutil.rmtree(lake, ignore_errors=True)
-    rows = make_day(events, users)
+    rows = pl.read_parquet(make_clicks(f"one-day-{events}", events, users, 100_000, days=1) / f"{FIRST_DAY}.parquet")
     seconds: list[float] = []
     peak = total = 0.0
     for night in range(nights):
         day = write_night(rows, night, users, clicks)
-        found = prepare(clicks, day, lake)
+        found = prepare(clicks, str(day), lake, fresh=False)
         cleared = vacuum(lake)
         # The whole command counts, the start-up of the JVM with it.
         seconds.append(found.seconds)

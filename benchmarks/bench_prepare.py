@@ -22,10 +22,10 @@ SUBMIT = ["spark-submit", "--master", f"local[{CORES}]"]
 SETTINGS = ["--set", "prepare.max_history=50"]
 
 
-def make_clicks(name: str, events: int, users: int, items: int) -> Path:
+def make_clicks(name: str, events: int, users: int, items: int, days: int = len(DAYS)) -> Path:
     folder = WORK / name
     if not folder.exists():
-        size = ["--events", events, "--users", users, "--items", items, "--days", len(DAYS), "--format", "parquet"]
+        size = ["--events", events, "--users", users, "--items", items, "--days", days, "--format", "parquet"]
         subprocess.run([sys.executable, "-m", "sparkrec.sample", *map(str, size), "--out", folder], check=True)
     return folder
 
