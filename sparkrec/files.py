@@ -36,12 +36,12 @@ def newest_version(path: str) -> int:
     return int(DeltaTable(path).version())
 
 
-def list_files(path: str, version: int | None = None) -> pl.DataFrame:
-    """Return the data files of one version.
+def list_files(path: str) -> pl.DataFrame:
+    """Return the data files of the newest version.
 
     Out  a row is one file: path (as the log has it), num_records, `partition.<name>`, `min.<name>`, `max.<name>`.
     """
-    return pl.DataFrame(DeltaTable(path, version=version).get_add_actions(flatten=True))
+    return pl.DataFrame(DeltaTable(path).get_add_actions(flatten=True))
 
 
 def commit_files(path: str, new: Sequence[NewFile], removed: Iterable[dict[str, Any]], staging: Path) -> int:

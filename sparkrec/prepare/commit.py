@@ -1,6 +1,5 @@
 """Bring what a night staged into the lake's tables, one commit per table: what leaves `events` is kept first."""
 
-import uuid
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -15,7 +14,7 @@ from sparkrec.prepare.heal import BUCKETS, ZONE, heal_items, reach
 from sparkrec.prepare.histories import extend_histories
 from sparkrec.prepare.item_days import recount_days
 from sparkrec.prepare.night import Night, list_bucket_files
-from sparkrec.prepare.staged import write_file
+from sparkrec.prepare.staged import new_files, write_part
 from sparkrec.prepare.stored import local_file
 from sparkrec.prepare.vocabulary import NUMBERED, ItemSources, describe_parts, num_parts, number_new
 from sparkrec.tables import EVENTS, HISTORIES, ITEM_DAYS, ITEMS, QUARANTINE, Table
@@ -45,7 +44,7 @@ def commit_items_and_histories(
     days_before = _files_where(lake, ITEM_DAYS, "partition.event_date", night.days)
     # Work that one core does goes into one Spark job with work that the others can do meanwhile.
     recounted, _ = run_tasks(spark, (len(night.days), recount_days(plan, night.days)), (1, number_new(plan, before)))
-    lake.commit(ITEM_DAYS, _new_files(recounted), days_before)
+    lake.commit(ITEM_DAYS, new_files(recounted, ITEM_DAYS), days_before)
     if night.takes_back:
         # Maxima and samples cannot be taken back: what is known of items is read from all events.
         heal_items(lake)
@@ -63,9 +62,9 @@ def commit_items_and_histories(
         (num_parts(sources), describe_parts(plan, sources)),
         (settings.user_buckets, extend_histories(plan, vocabulary, as_of)),
     )
-    num_items = lake.commit(ITEMS, _new_files(described), _all_files(lake, ITEMS))
+    num_items = lake.commit(ITEMS, new_files(described, ITEMS), _all_files(lake, ITEMS))
     lake.create(HISTORIES, {BUCKETS: str(settings.user_buckets), ZONE: plan.zone})
-    num_users = lake.commit(HISTORIES, _new_files(extended, {"as_of": as_of}), _all_files(lake, HISTORIES))
+    num_users = lake.commit(HISTORIES, new_files(extended, HISTORIES), _all_files(lake, HISTORIES))
     return num_items, num_users, as_of
 
 
@@ -83,9 +82,8 @@ def _taken_back_before(lake: Lake, night: Night, before: list[dict[str, Any]]) -
         taken_back = taken_back.join(again, on=key, how="anti", nulls_equal=True)
     if not len(taken_back):
         return []
-    path = f"run_date={night.plan.run_date}/taken-back-{uuid.uuid4().hex[:12]}.parquet"
-    size = write_file(taken_back, night.plan.folder("quarantine") / path)
-    return [NewFile(path, {"run_date": str(night.plan.run_date)}, len(taken_back), size)]
+    partition = {"run_date": str(night.plan.run_date)}
+    return new_files([write_part(taken_back, night.plan.folder("quarantine"), "taken-back", partition)], QUARANTINE)
 
 
 def _item_sources(lake: Lake, night: Night, settings: PrepareSettings, catalogue: str | None) -> ItemSources:
@@ -98,11 +96,6 @@ def _item_sources(lake: Lake, night: Night, settings: PrepareSettings, catalogue
         catalogue=catalogue,
         catalogue_is_complete=settings.catalogue_is_complete,
     )
-
-
-def _new_files(told: list[dict[str, Any]], ends: dict[str, Any] | None = None) -> list[NewFile]:
-    same = ends or {}
-    return [NewFile(row["path"], row["partition"], row["num"], row["size"], same, same) for row in told]
 
 
 def _all_files(lake: Lake, table: Table) -> list[dict[str, Any]]:

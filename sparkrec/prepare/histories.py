@@ -1,6 +1,5 @@
 """One row per user: the newest events in time order, and what was bought; old histories with a night's steps added."""
 
-import uuid
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from sparkrec.prepare.plan import NightPlan
+from sparkrec.prepare.staged import write_part
 from sparkrec.tables import HISTORIES, UNKNOWN
 from sparkrec.tasks import Work
 
@@ -143,14 +143,11 @@ def _of_users(histories: list[pl.LazyFrame], people: pl.DataFrame) -> pl.DataFra
 
 
 def _write(plan: NightPlan, bucket: int, rows: pl.DataFrame, as_of: date) -> dict[str, Any]:
-    path = f"user_bucket={bucket}/{as_of}-{uuid.uuid4().hex[:12]}.parquet"
     names = [name for name in HISTORIES.schema.names if name != "user_bucket"]
-    file = plan.folder("histories") / path
-    file.parent.mkdir(parents=True, exist_ok=True)
     written = rows.with_columns(pl.lit(as_of).alias("as_of")).select(names)
-    written.write_parquet(file, compression="zstd", compression_level=1, row_group_size=ROW_GROUP_USERS)
-    size = file.stat().st_size
-    return {"path": path, "partition": {"user_bucket": str(bucket)}, "num": len(rows), "size": size}
+    reach = {"as_of": str(as_of)}
+    partition = {"user_bucket": str(bucket)}
+    return write_part(written, plan.folder("histories"), f"{as_of}", partition, (reach, reach), ROW_GROUP_USERS)
 
 
 def _instant(name: str) -> pl.Expr:

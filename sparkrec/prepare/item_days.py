@@ -1,6 +1,5 @@
 """How often every item occurred on every day, counted again for the days that changed."""
 
-import uuid
 from collections.abc import Sequence
 from datetime import date
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from sparkrec.prepare.plan import NightPlan
-from sparkrec.prepare.staged import write_file
+from sparkrec.prepare.staged import write_part
 from sparkrec.tasks import Work
 
 
@@ -29,8 +28,6 @@ def recount_days(plan: NightPlan, days: Sequence[date]) -> Work:
         if not per_file:
             return []
         counted = pl.concat(per_file).group_by(names).agg(pl.col("num_events").sum()).sort(names)
-        path = f"event_date={day}/{plan.run_date}-{uuid.uuid4().hex[:12]}.parquet"
-        size = write_file(counted, plan.folder("item_days") / path)
-        return [{"path": path, "partition": {"event_date": str(day)}, "num": len(counted), "size": size}]
+        return [write_part(counted, plan.folder("item_days"), f"{plan.run_date}", {"event_date": str(day)})]
 
     return work

@@ -29,6 +29,7 @@ from sparkrec.prepare.patch import patch_units
 from sparkrec.prepare.plan import OWN, NightPlan
 from sparkrec.prepare.read import read_clicks
 from sparkrec.prepare.split import JUDGED, take_in_split
+from sparkrec.prepare.staged import new_files
 from sparkrec.prepare.stored import local_file
 from sparkrec.tables import EVENTS, HISTORIES, QUARANTINE, Table
 from sparkrec.tasks import REPORT, reports, run_tasks, sql_settings
@@ -52,8 +53,6 @@ class Night:
     """Days of which `events` changes."""
     takes_back: bool
     """Whether an earlier run of the same date had events that are gone now."""
-    taken_back: int
-    """Events of earlier runs that turned out to be a bot's or over the cap."""
 
 
 def take_in(
@@ -76,19 +75,17 @@ def take_in(
 
     units = sorted({(row["day"], row["bucket"]) for row in told if row["kind"] == "patch"})
     (patched,) = run_tasks(lake.spark, (len(units), patch_units(plan, units)))
-    files = [row for row in [*told, *patched] if row["kind"] == "file"]
     gone = {row["path"] for row in patched if row["kind"] == "replaced"}
-    events = [_new_file(row) for row in files if row["name"] == "events"]
+    events = new_files([*told, *patched], EVENTS)
     changed = {file.partition["event_date"] for file in events} | {day for day, _ in units}
     return Night(
         plan=plan,
         ledger=ledger,
         events=events,
         replaced=[] if stored is None else stored.filter(pl.col("path").is_in(list(gone))).to_dicts(),
-        refused=[_new_file(row) for row in files if row["name"] == "quarantine"],
+        refused=new_files(told, QUARANTINE),
         days=sorted(date.fromisoformat(day) for day in changed),
         takes_back=any(row["num"] for row in told if row["kind"] == "gone"),
-        taken_back=sum(row["taken_back"] for row in told if row["kind"] == "refused"),
     )
 
 
@@ -209,7 +206,8 @@ def _run_splits(
     seen = Observation("rows")
     is_later = F.col("verdict") == LATER
     counted = judged.observe(seen, F.count(F.lit(1)).alias("rows_in"), F.count_if(is_later).alias("later"))
-    rows = counted.where(F.col("verdict").isNull() | ~is_later).select(_judged_columns(_path_key_column()))
+    to_take = counted.where(F.col("verdict").isNull() | ~is_later)
+    rows = to_take.withColumn("source", _path_key_column()).select(*JUDGED)
     if own_rows is not None:
         rows = rows.unionByName(own_rows.select(_own_columns()))
     split = F.pmod("user_key", F.lit(plan.num_splits)).cast("int")
@@ -235,20 +233,14 @@ def _cause(error: Exception) -> str:
     return (f"{file.group(1)} cannot be read, {last}" if file else last)[:500]
 
 
-def _judged_columns(source: Any) -> list[Any]:
-    names = [part.split(" ")[0].strip() for part in JUDGED.replace(", ", ",").split(",")]
-    return [source.alias("source") if name == "source" else F.col(name) for name in names]
-
-
-def _own_columns() -> list[Any]:
+def _own_columns() -> list[Column]:
     known = {
         "user_id": F.col("user_id"),
         "event_us": F.unix_micros("event_ts"),
         "verdict": F.lit(OWN),
         "user_key": F.xxhash64("user_id"),
     }
-    pairs = [part.strip().split(" ") for part in JUDGED.split(",")]
-    return [known.get(name, F.lit(None)).cast(kind).alias(name) for name, kind in pairs]
+    return [known.get(name, F.lit(None)).cast(kind).alias(name) for name, kind in JUDGED.items()]
 
 
 def _rows_per_day(stored: pl.DataFrame | None, run_date: date) -> Sequence[int]:
@@ -258,7 +250,3 @@ def _rows_per_day(stored: pl.DataFrame | None, run_date: date) -> Sequence[int]:
     day = pl.col("partition.event_date").cast(pl.Date)
     week = stored.filter((day < run_date) & (day >= run_date - timedelta(days=7)))
     return week.group_by(day).agg(pl.col("num_records").sum())["num_records"].to_list()
-
-
-def _new_file(row: dict[str, Any]) -> NewFile:
-    return NewFile(row["path"], row["partition"], row["num"], row["size"], row.get("lows", {}), row.get("highs", {}))

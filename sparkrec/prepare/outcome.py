@@ -1,6 +1,5 @@
 """What a split changes, written as files under the staging folder: nothing a reader of the lake can see yet."""
 
-import uuid
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -9,7 +8,7 @@ import polars as pl
 
 from sparkrec.prepare.news import write_news
 from sparkrec.prepare.plan import ROWS, NightPlan, local_day, words
-from sparkrec.prepare.staged import stage_file, write_file
+from sparkrec.prepare.staged import stage_file, write_part
 from sparkrec.prepare.steps import write_steps
 from sparkrec.prepare.stored import read_stored, stored_days
 
@@ -66,8 +65,6 @@ def write_outcome(plan: NightPlan, split: int, bucket: int, outcome: Outcome) ->
 
 def write_events(plan: NightPlan, bucket: int, rows: pl.DataFrame, day: date, name: str) -> dict[str, Any]:
     """Write one file of `events`; return what its commit needs. In: rows of one day and bucket, with session_id."""
-    # The name is new each time, so that a task which runs twice does not write into its first file.
-    path = f"event_date={day}/{plan.run_date}-{name}-{uuid.uuid4().hex[:12]}.parquet"
     written = rows.select(
         "user_id",
         "item_id",
@@ -81,7 +78,6 @@ def write_events(plan: NightPlan, bucket: int, rows: pl.DataFrame, day: date, na
         pl.col("run_date").fill_null(plan.run_date),
         pl.lit(bucket, dtype=pl.Int32).alias("user_bucket"),
     )
-    size = write_file(written, plan.folder("events") / path)
     ends = written.select(
         pl.col("event_ts").min().dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").alias("first_ts"),
         # Statistics hold milliseconds; rounded down, a newest event would be skipped.
@@ -89,16 +85,10 @@ def write_events(plan: NightPlan, bucket: int, rows: pl.DataFrame, day: date, na
         pl.col("run_date").min().cast(pl.String).alias("first_run"),
         pl.col("run_date").max().cast(pl.String).alias("last_run"),
     ).row(0, named=True)
-    return {
-        "kind": "file",
-        "name": "events",
-        "path": path,
-        "partition": {"event_date": str(day)},
-        "num": len(written),
-        "size": size,
-        "lows": {"user_bucket": bucket, "event_ts": ends["first_ts"], "run_date": ends["first_run"]},
-        "highs": {"user_bucket": bucket, "event_ts": ends["last_ts"], "run_date": ends["last_run"]},
-    }
+    lows = {"user_bucket": bucket, "event_ts": ends["first_ts"], "run_date": ends["first_run"]}
+    highs = {"user_bucket": bucket, "event_ts": ends["last_ts"], "run_date": ends["last_run"]}
+    partition = {"event_date": str(day)}
+    return write_part(written, plan.folder("events"), f"{plan.run_date}-{name}", partition, (lows, highs))
 
 
 def _write_patches(
@@ -125,22 +115,10 @@ def _write_refused(plan: NightPlan, split: int, outcome: Outcome) -> list[dict[s
         pages.append(page)
         in_lake = int(rows["run_date"].is_not_null().sum()) if reason else 0
         for name, count in page.group_by("reason").len().iter_rows():
-            told.append({"kind": "refused", "name": name, "num": count - in_lake, "taken_back": in_lake})
+            told.append({"kind": "refused", "name": name, "num": count - in_lake})
     if pages:
-        written = pl.concat(pages)
-        path = f"run_date={plan.run_date}/{split}-{uuid.uuid4().hex[:12]}.parquet"
-        size = write_file(written, plan.folder("quarantine") / path)
         partition = {"run_date": str(plan.run_date)}
-        told.append(
-            {
-                "kind": "file",
-                "name": "quarantine",
-                "path": path,
-                "partition": partition,
-                "num": len(written),
-                "size": size,
-            }
-        )
+        told.append(write_part(pl.concat(pages), plan.folder("quarantine"), f"{split}", partition))
     told.append({"kind": "gone", "name": "own", "num": outcome.num_withdrawn})
     return told
 

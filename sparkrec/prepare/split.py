@@ -17,10 +17,20 @@ from sparkrec.prepare.sessions import sessionize
 from sparkrec.prepare.stored import read_stored, read_tails
 from sparkrec.tasks import as_batch
 
-JUDGED = (
-    "user_id string, item_id string, kind tinyint, event_us long, price double, category string, brand string,"
-    " query string, verdict string, raw string, source long, user_key long"
-)
+JUDGED = {
+    "user_id": "string",
+    "item_id": "string",
+    "kind": "tinyint",
+    "event_us": "bigint",
+    "price": "double",
+    "category": "string",
+    "brand": "string",
+    "query": "string",
+    "verdict": "string",
+    "raw": "string",
+    "source": "bigint",
+    "user_key": "bigint",
+}
 """What Spark hands over, see `judge`."""
 
 

@@ -1,15 +1,52 @@
 """Parquet files that a task leaves for a later step or for a commit."""
 
+import uuid
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
+from sparkrec.files import NewFile
+from sparkrec.tables import Table
 
-def write_file(rows: pl.DataFrame, file: Path) -> int:
-    """Write a Parquet file that a table keeps; return its size in bytes."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    rows.write_parquet(file, compression="zstd", compression_level=1)
-    return file.stat().st_size
+
+def write_part(
+    rows: pl.DataFrame,
+    folder: Path,
+    name: str,
+    partition: dict[str, str] | None = None,
+    ends: tuple[dict[str, Any], dict[str, Any]] = ({}, {}),
+    row_group_rows: int | None = None,
+) -> dict[str, Any]:
+    """Write a file that a table shall keep; return the report that `new_files` turns into what a commit needs.
+
+    In   folder: the table's under staging. ends: smallest and largest values of some columns.
+    """
+    values = partition or {}
+    # The name is new each time, so that a task which runs twice does not write into its first file.
+    file = "/".join([*(f"{key}={value}" for key, value in values.items()), f"{name}-{uuid.uuid4().hex[:12]}.parquet"])
+    (folder / file).parent.mkdir(parents=True, exist_ok=True)
+    rows.write_parquet(folder / file, compression="zstd", compression_level=1, row_group_size=row_group_rows)
+    size = (folder / file).stat().st_size
+    return {
+        "kind": "file",
+        "table": folder.name,
+        "path": file,
+        "partition": values,
+        "num": len(rows),
+        "size": size,
+        "ends": ends,
+    }
+
+
+def new_files(told: Iterable[dict[str, Any]], table: Table) -> list[NewFile]:
+    """Return a table's files among the reports of tasks."""
+    return [
+        NewFile(row["path"], row["partition"], row["num"], row["size"], *row["ends"])
+        for row in told
+        if row["kind"] == "file" and row["table"] == table.name
+    ]
 
 
 def stage_file(rows: pl.DataFrame, file: Path) -> None:

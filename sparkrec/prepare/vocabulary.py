@@ -1,6 +1,5 @@
 """The vocabulary after a night: new items at its end, and what the night told of the items it touched."""
 
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
@@ -12,7 +11,7 @@ import polars as pl
 from sparkrec.prepare.catalogue import read_catalogue
 from sparkrec.prepare.news import MAX_VISITORS, TOLD
 from sparkrec.prepare.plan import NightPlan
-from sparkrec.prepare.staged import stage_file, write_file
+from sparkrec.prepare.staged import stage_file, write_part
 from sparkrec.tables import FIRST_ITEM, ITEMS
 from sparkrec.tasks import Work
 
@@ -124,9 +123,7 @@ def describe_parts(plan: NightPlan, sources: ItemSources) -> Work:
             listed,
             sources.catalogue is not None and sources.catalogue_is_complete,
         ).sort("item_idx")
-        path = f"{plan.run_date}-{part}-{uuid.uuid4().hex[:12]}.parquet"
-        size = write_file(described, plan.folder("items") / path)
-        return [{"path": path, "partition": {}, "num": len(described), "size": size}] if len(described) else []
+        return [write_part(described, plan.folder("items"), f"{plan.run_date}-{part}")] if len(described) else []
 
     return work
 
