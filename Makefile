@@ -1,7 +1,7 @@
 # sparkrec: `make` lists the targets. Variables: CONFIG, DATE, LAKE, SOURCE, INPUT, MASTER, SET="section.key=value …".
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install sample nightly prepare window train recommend evaluate test check faults cluster-night bench-prepare bench-prepare-large bench-billion docs lock clean
+.PHONY: help install sample nightly prepare window train recommend evaluate test check faults cluster-night bench-prepare bench-prepare-large bench-skew bench-billion docs lock clean
 
 # Another Spark that this shell was set up for would be used in place of ours.
 unexport SPARK_HOME SPARK_CONF_DIR PYSPARK_PYTHON PYSPARK_DRIVER_PYTHON
@@ -62,6 +62,9 @@ bench-prepare: install ## prepare at 20 million events beside DuckDB, Spark SQL 
 
 bench-prepare-large: install ## prepare at 200 million events against 20 million
 	@python benchmarks/bench_prepare.py --large
+
+bench-skew: install ## tasks of prepare when one user has a million events and one item a third of all
+	@python benchmarks/bench_skew.py
 
 bench-billion: install ## a billion rows: fifty nights of twenty million, hours and 60 GB of disk
 	@python benchmarks/bench_billion.py

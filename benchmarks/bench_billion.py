@@ -52,7 +52,7 @@ def main(nights: int, events: int, users: int) -> None:
     shutil.rmtree(lake, ignore_errors=True)
     rows = pl.read_parquet(make_clicks(f"one-day-{events}", events, users, 100_000, days=1) / f"{FIRST_DAY}.parquet")
     seconds: list[float] = []
-    peak = total = 0.0
+    peak = total = written = 0.0
     for night in range(nights):
         day = write_night(rows, night, users, clicks)
         found = prepare(clicks, str(day), lake, fresh=False)
@@ -61,17 +61,18 @@ def main(nights: int, events: int, users: int) -> None:
         seconds.append(found.seconds)
         total += found.seconds + cleared
         peak = max(peak, found.peak_bytes / 2**30)
+        written += found.written_bytes / 2**30
         print(
             f"night {night + 1}: {found.seconds:.1f} s ({seconds_of(found):.1f} without start-up), vacuum"
             f" {cleared:.1f} s, {found.cpu_s:.0f} CPU s, {found.peak_bytes / 2**30:.1f} GiB,"
-            f" lake {size_of(lake) / 2**30:.2f} GiB",
+            f" {found.written_bytes / 2**30:.2f} GiB written, lake {size_of(lake) / 2**30:.2f} GiB",
             flush=True,
         )
     count = nights * len(rows)
     fifth, last = seconds[min(4, nights - 1)], seconds[-1]
     print(
         f"bench-billion: rows={count} seconds={total:.0f} night5_s={fifth:.1f} night{nights}_s={last:.1f}"
-        f" peak_gib={peak:.1f}"
+        f" peak_gib={peak:.1f} written_gib={written:.0f}"
     )
 
 

@@ -19,9 +19,12 @@ class Measured:
     seconds: float = 0.0
     cpu_s: float = 0.0
     peak_bytes: int = 0
+    written_bytes: int = 0
+    """What went to the disk or would have: tables, shuffle and staging."""
     output: str = ""
     code: int = 0
     cpu_by_process: dict[str, float] = field(default_factory=dict)
+    written_by_process: dict[str, int] = field(default_factory=dict)
 
 
 def measure(command: list[str], environment: dict[str, str] | None = None) -> Measured:
@@ -49,6 +52,7 @@ def measure(command: list[str], environment: dict[str, str] | None = None) -> Me
         sampler.join()
     found.seconds = time.monotonic() - started
     found.cpu_s = sum(found.cpu_by_process.values())
+    found.written_bytes = sum(found.written_by_process.values())
     found.code = process.returncode
     if found.code:
         raise SystemExit(f"{' '.join(command)}: exit {found.code}\n{found.output[-4000:]}")
@@ -66,6 +70,8 @@ def _sample(session: int, found: Measured, done: threading.Event) -> None:
                 if int(fields[3]) != session:
                     continue
                 found.cpu_by_process[folder.name] = (int(fields[11]) + int(fields[12])) / TICKS
+                written = (folder / "io").read_text().split("\nwrite_bytes:")[1].split()[0]
+                found.written_by_process[folder.name] = int(written)
                 told = (folder / "smaps_rollup").read_text().split("Pss:")[1]
                 pss += int(told.split()[0]) * 1024
             except (OSError, IndexError):

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from deltalake import DeltaTable
+import pyarrow as pa
+from deltalake import DeltaTable, write_deltalake
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction
 
 
@@ -34,6 +35,12 @@ def is_table(path: str) -> bool:
 
 def newest_version(path: str) -> int:
     return int(DeltaTable(path).version())
+
+
+def append_rows(path: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Add rows, a mapping of column names each, to the table in one commit."""
+    table = DeltaTable(path)
+    write_deltalake(table, pa.Table.from_pylist(list(rows), schema=pa.schema(table.schema().to_arrow())), mode="append")
 
 
 def list_files(path: str) -> pl.DataFrame:

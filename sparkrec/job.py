@@ -188,8 +188,7 @@ def _record(run: Run, status: str, message: str) -> None:
         "code_version": code_version(),
         "message": message,
     }
-    ordered = tuple(row[name] for name in RUNS.schema.names)
-    run.lake.append(RUNS, run.spark.createDataFrame([ordered], RUNS.schema).coalesce(1))
+    run.lake.append(RUNS, [row])
 
 
 def _parse(description: str, words: list[str], reads_clicks: bool) -> argparse.Namespace:

@@ -14,7 +14,7 @@ from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
 from sparkrec.errors import RefusedError
-from sparkrec.files import NewFile, commit_files, is_table, list_files, newest_version
+from sparkrec.files import NewFile, append_rows, commit_files, is_table, list_files, newest_version
 from sparkrec.tables import Table, conform
 
 STAGING = "_staging"
@@ -61,8 +61,11 @@ class Lake:
         """Put `rows` in the place of those that match `where`, in one commit; return how many were written."""
         return self._write(table, rows, mode="overwrite", options={**(options or {}), "replaceWhere": where})
 
-    def append(self, table: Table, rows: DataFrame) -> int:
-        return self._write(table, rows, mode="append")
+    def append(self, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+        """Add a few rows that the driver holds, without a Spark job."""
+        self.create(table)
+        append_rows(self.path(table), rows)
+        self.versions_written[table.name] = self._version(table)
 
     def delete(self, table: Table, where: str) -> None:
         """Drop the rows that match `where`."""

@@ -39,8 +39,14 @@ FROM (
         WINDOW w AS (PARTITION BY user_id ORDER BY event_ts, item_id, event_type)))
 WHERE NOT is_again
 """
+# Repeated rows do not make a bot: whoever has enough rows is counted again without them.
 BOTS = """
-CREATE TEMP TABLE bots AS SELECT user_id, event_ts::date AS event_date FROM standing GROUP BY ALL HAVING count(*) > 1000
+CREATE TEMP TABLE bots AS
+WITH many AS (SELECT user_id, event_ts::date AS event_date FROM standing GROUP BY ALL HAVING count(*) > 1000)
+SELECT user_id, event_date FROM (
+    SELECT DISTINCT user_id, event_ts::date AS event_date, event_ts, item_id, event_type
+    FROM standing SEMI JOIN many ON standing.user_id = many.user_id AND standing.event_ts::date = many.event_date)
+GROUP BY ALL HAVING count(*) > 1000
 """
 ITEMS = """
 CREATE TEMP TABLE items AS

@@ -10,6 +10,7 @@ import polars as pl
 from sparkrec.config.settings import PrepareSettings
 from sparkrec.files import NewFile
 from sparkrec.lake import Lake
+from sparkrec.parquet import open_file
 from sparkrec.prepare.heal import BUCKETS, ZONE, heal_items, reach
 from sparkrec.prepare.histories import extend_histories
 from sparkrec.prepare.item_days import recount_days
@@ -70,14 +71,13 @@ def commit_items_and_histories(
 
 def _taken_back_before(lake: Lake, night: Night, before: list[dict[str, Any]]) -> list[NewFile]:
     rows = [
-        pl.scan_parquet(path, hive_partitioning=False, glob=False).filter(pl.col("source_file").is_null()).collect()
-        for path in _paths(lake, QUARANTINE, before)
+        open_file(path).filter(pl.col("source_file").is_null()).collect() for path in _paths(lake, QUARANTINE, before)
     ]
     taken_back = pl.concat(rows) if rows else pl.DataFrame()
     if len(taken_back) and night.refused:
         # After a kill before the commit of `events` this run takes the same ones back again.
         staged = [night.plan.folder("quarantine") / file.path for file in night.refused]
-        again = pl.concat([pl.read_parquet(file, hive_partitioning=False, glob=False) for file in staged])
+        again = pl.concat([open_file(file) for file in staged]).collect()
         key = ["reason", "raw", "source_file", "user_id", "event_date"]
         taken_back = taken_back.join(again, on=key, how="anti", nulls_equal=True)
     if not len(taken_back):

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from sparkrec.parquet import open_file
 from sparkrec.prepare.plan import NightPlan
 from sparkrec.prepare.staged import write_part
 from sparkrec.tables import HISTORIES, UNKNOWN
@@ -29,24 +30,21 @@ def extend_histories(plan: NightPlan, items: list[str], as_of: date) -> Work:
     """
 
     def work(bucket: int) -> list[dict[str, Any]]:
-        listed = pl.scan_parquet(plan.history_files).filter(pl.col("user_bucket") == bucket).collect()
-        old = [pl.scan_parquet(path, hive_partitioning=False, glob=False) for path in listed["path"]]
+        listed = open_file(plan.history_files).filter(pl.col("user_bucket") == bucket).collect()
+        old = [open_file(path) for path in listed["path"]]
         staging = Path(plan.staging)
         people_files = sorted((staging / f"people/{bucket}").glob("*.parquet"))
-        names = ["item_id", "item_idx"]
-        vocabulary = pl.concat(
-            [pl.read_parquet(path, columns=names, hive_partitioning=False, glob=False) for path in items]
-        )
+        vocabulary = pl.concat([open_file(path).select("item_id", "item_idx") for path in items]).collect()
         told = []
         for file in people_files:  # a split after the other, for the sake of memory
-            people = pl.read_parquet(file)
-            steps = _indexed(pl.read_parquet(staging / f"steps/{bucket}/{file.name}"), vocabulary)
-            bought = _indexed(pl.read_parquet(staging / f"bought/{bucket}/{file.name}"), vocabulary)
+            people = open_file(file).collect()
+            steps = _indexed(open_file(staging / f"steps/{bucket}/{file.name}").collect(), vocabulary)
+            bought = _indexed(open_file(staging / f"bought/{bucket}/{file.name}").collect(), vocabulary)
             before = _of_users(old, people)
             rows = extend(before, people, steps, bought, plan.settings.max_history, plan.settings.max_purchased)
             told.append(_write(plan, bucket, rows, as_of))
         if old:
-            touched = pl.scan_parquet(people_files).select("user_id") if people_files else None
+            touched = pl.concat([open_file(file).select("user_id") for file in people_files]) if people_files else None
             rest = pl.concat(old) if touched is None else pl.concat(old).join(touched, on="user_id", how="anti")
             told.append(_write(plan, bucket, rest.collect(), as_of))
         return [row for row in told if row["num"]]

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from sparkrec.parquet import open_file
 from sparkrec.prepare.plan import NightPlan
 from sparkrec.prepare.staged import write_part
 from sparkrec.tasks import Work
@@ -16,13 +17,14 @@ def recount_days(plan: NightPlan, days: Sequence[date]) -> Work:
 
     def work(number: int) -> list[dict[str, Any]]:
         day = days[number]
-        files = pl.scan_parquet(plan.event_files).filter(pl.col("event_date") == day).collect()
+        files = open_file(plan.event_files).filter(pl.col("event_date") == day).collect()
         names = ["item_id", "event_type"]
         per_file = [
-            pl.read_parquet(path, columns=names, hive_partitioning=False, glob=False)
+            open_file(path)
             .filter(pl.col("item_id").is_not_null())
             .group_by(names)
             .agg(pl.len().cast(pl.Int64).alias("num_events"))
+            .collect()
             for path in files["path"]
         ]
         if not per_file:

@@ -21,6 +21,7 @@ from sparkrec.config.settings import PrepareSettings
 from sparkrec.errors import RefusedError
 from sparkrec.files import NewFile
 from sparkrec.lake import Lake
+from sparkrec.parquet import open_file
 from sparkrec.prepare.busy import BUSY
 from sparkrec.prepare.clean import LATER, judge
 from sparkrec.prepare.inputs import Input
@@ -171,7 +172,7 @@ def _list_busy_days(lake: Lake, run_date: date, oldest: date | None, to: Path) -
         if oldest:  # a day is refused on its own night at the earliest
             files = files.filter(pl.col("partition.run_date") >= oldest)
         parts = [
-            pl.scan_parquet(local_file(lake.path(QUARANTINE), path), hive_partitioning=False, glob=False)
+            open_file(local_file(lake.path(QUARANTINE), path))
             .filter(pl.col("reason").is_in(BUSY) & (pl.col("source_file").is_null() | pl.lit(day != run_date)))
             .select("user_id", "event_date")
             .unique()

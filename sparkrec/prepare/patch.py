@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from sparkrec.parquet import open_file
 from sparkrec.prepare.outcome import write_events
 from sparkrec.prepare.plan import ROWS, NightPlan
 from sparkrec.prepare.staged import read_files
@@ -26,8 +27,8 @@ def _patch(plan: NightPlan, day: date, bucket: int) -> list[dict[str, Any]]:
     unit = plan.folder(f"patches/{day}/{bucket}")
     rows = read_files(unit / "rows").drop("old_session")
     users = read_files(unit / "users")
-    listed = pl.scan_parquet(plan.event_files).filter((pl.col("user_bucket") == bucket) & (pl.col("event_date") == day))
-    files = listed.collect()
+    is_unit = (pl.col("user_bucket") == bucket) & (pl.col("event_date") == day)
+    files = open_file(plan.event_files).filter(is_unit).collect()
     stays = [
         read_file(path, day)
         .join(users, on="user_id", how="anti", maintain_order="left")

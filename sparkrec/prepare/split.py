@@ -10,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 from pyspark import TaskContext
 
+from sparkrec.parquet import open_file
 from sparkrec.prepare.busy import refuse_busy, refuse_over_cap
 from sparkrec.prepare.outcome import Outcome, write_outcome
 from sparkrec.prepare.plan import CONTENT, KEY, KNOWN, OWN, ROWS, TAKEN_IN, USER_ORDER, NightPlan, local_day
@@ -208,7 +209,7 @@ def _region(past: Past, touched: pl.DataFrame, new: pl.DataFrame) -> tuple[pl.Da
 def _refuse_users(plan: NightPlan, rows: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
     limits = plan.settings
     known_busy = (
-        pl.scan_parquet(plan.busy_days).join(rows.lazy().select("user_id").unique(), on="user_id", how="semi").collect()
+        open_file(plan.busy_days).join(rows.lazy().select("user_id").unique(), on="user_id", how="semi").collect()
     )
     marked = refuse_busy(rows, known_busy, limits.max_user_day_events, limits.max_user_minute_events)
     return refuse_over_cap(marked, counted, limits.max_user_events)

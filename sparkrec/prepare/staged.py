@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from sparkrec.files import NewFile
+from sparkrec.parquet import open_file
 from sparkrec.tables import Table
 
 
@@ -57,6 +58,4 @@ def stage_file(rows: pl.DataFrame, file: Path) -> None:
 
 def read_files(folder: Path) -> pl.DataFrame:
     """Return the rows of all files of a folder; it holds one at least."""
-    return pl.concat(
-        [pl.read_parquet(file, hive_partitioning=False, glob=False) for file in sorted(folder.glob("*.parquet"))]
-    )
+    return pl.concat([open_file(file) for file in sorted(folder.glob("*.parquet"))]).collect()

@@ -6,6 +6,7 @@ from urllib.parse import unquote
 
 import polars as pl
 
+from sparkrec.parquet import open_file
 from sparkrec.prepare.plan import ROWS, NightPlan, kinds
 
 TAILS = {
@@ -22,7 +23,7 @@ def read_tails(plan: NightPlan, bucket: int, users: pl.DataFrame) -> pl.DataFram
     files = _files(plan.history_files, bucket)
     if not len(files):
         return pl.DataFrame(schema=TAILS)
-    histories = pl.scan_parquet(files["path"].to_list(), hive_partitioning=False, glob=False)
+    histories = pl.concat([open_file(path) for path in files["path"]])
     tails = histories.select(
         "user_id",
         pl.col("last_event_ts").cast(pl.Datetime("us")).cast(pl.Int64).alias("last_us"),
@@ -56,7 +57,7 @@ def read_stored(plan: NightPlan, bucket: int, users: pl.DataFrame, days: Sequenc
 
 def read_file(path: str, day: date, chosen: pl.Expr | None = None) -> pl.DataFrame:
     """Return the rows, or the chosen ones, of one file of `events`: columns of ROWS but user_key."""
-    rows = pl.scan_parquet(path, hive_partitioning=False, glob=False)
+    rows = open_file(path)
     # Filtered while it is read: what of the other columns belongs to other users is not even unpacked.
     theirs = (rows if chosen is None else rows.filter(chosen)).collect()
     return theirs.select(
@@ -81,7 +82,7 @@ def stored_days(plan: NightPlan, bucket: int) -> set[date]:
 
 
 def _files(listing: str, bucket: int) -> pl.DataFrame:
-    return pl.scan_parquet(listing).filter(pl.col("user_bucket") == bucket).collect()
+    return open_file(listing).filter(pl.col("user_bucket") == bucket).collect()
 
 
 def local_file(table: str, path: str) -> str:

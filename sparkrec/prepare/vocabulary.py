@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from sparkrec.parquet import open_file
 from sparkrec.prepare.catalogue import read_catalogue
 from sparkrec.prepare.news import MAX_VISITORS, TOLD
 from sparkrec.prepare.plan import NightPlan
@@ -186,7 +187,7 @@ def _num_users(sample: pl.Expr) -> pl.Expr:
 def _read(paths: list[str], columns: list[str]) -> pl.LazyFrame | None:
     if not paths:
         return None
-    return pl.concat([pl.scan_parquet(path, hive_partitioning=False, glob=False).select(columns) for path in paths])
+    return pl.concat([open_file(path).select(columns) for path in paths])
 
 
 def _staged(plan: NightPlan, name: str) -> list[str]:
