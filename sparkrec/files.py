@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction
 
 
@@ -39,8 +38,7 @@ def newest_version(path: str) -> int:
 
 def append_rows(path: str, rows: Sequence[dict[str, Any]]) -> None:
     """Add rows, a mapping of column names each, to the table in one commit."""
-    table = DeltaTable(path)
-    write_deltalake(table, pa.Table.from_pylist(list(rows), schema=pa.schema(table.schema().to_arrow())), mode="append")
+    pl.DataFrame(rows, schema=pl.scan_delta(path).collect_schema()).write_delta(path, mode="append")
 
 
 def list_files(path: str) -> pl.DataFrame:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -38,7 +39,9 @@ def run_tasks(spark: SparkSession, *works: tuple[int, Work]) -> list[list[dict[s
 
 
 def as_batch(told: list[dict[str, Any]]) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pydict({"report": pa.array([json.dumps(row) for row in told], pa.string())})
+    # pyarrow would import pandas to look at a Python list, which takes longer than many a task.
+    column = pl.Series([json.dumps(row) for row in told], dtype=pl.String)
+    return pa.RecordBatch.from_arrays([column.to_arrow().cast(pa.string())], ["report"])
 
 
 def reports(frame: DataFrame) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ DRIVER_SEES = {
     "prepare/heal.py": "Polars: one row of runs",
     "prepare/histories.py": IN_A_TASK,
     "prepare/item_days.py": IN_A_TASK,
-    "prepare/night.py": "Polars: users' days that were refused as a bot's",
+    "prepare/night.py": "a row per input file; Polars: users' days that were refused as a bot's",
     "prepare/patch.py": IN_A_TASK,
     "prepare/split.py": IN_A_TASK,
     "prepare/stored.py": IN_A_TASK,

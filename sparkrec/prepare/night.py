@@ -2,7 +2,6 @@
 
 import json
 import re
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -187,17 +186,9 @@ def _keep_sources(plan: NightPlan, judged: DataFrame) -> None:
     """Write the input files' paths by their hash: the hash is what travels with 20 million rows."""
     # Spark writes the same path with one slash here and with three there.
     paths = [path.replace("file:///", "file:/") for path in judged.inputFiles()]
-    Path(plan.sources).write_text(json.dumps({str(_path_key(path)): path for path in paths}))
-
-
-def _path_key(path: str) -> int:
-    return (zlib.crc32(path.encode()) << 31) + (zlib.crc32(path[::-1].encode()) >> 1)
-
-
-def _path_key_column() -> Column:
-    """Return what _path_key returns, in Spark."""
-    path = F.col("source_file")
-    return F.shiftleft(F.crc32(path.cast("binary")), 31) + F.shiftright(F.crc32(F.reverse(path).cast("binary")), 1)
+    named = judged.sparkSession.range(1).select(F.explode(F.lit(paths)).alias("source_file"))
+    keys = named.select(F.xxhash64("source_file").alias("key"), "source_file").collect()
+    Path(plan.sources).write_text(json.dumps({str(row["key"]): row["source_file"] for row in keys}))
 
 
 def _run_splits(
@@ -208,7 +199,7 @@ def _run_splits(
     is_later = F.col("verdict") == LATER
     counted = judged.observe(seen, F.count(F.lit(1)).alias("rows_in"), F.count_if(is_later).alias("later"))
     to_take = counted.where(F.col("verdict").isNull() | ~is_later)
-    rows = to_take.withColumn("source", _path_key_column()).select(*JUDGED)
+    rows = to_take.withColumn("source", F.xxhash64("source_file")).select(*JUDGED)
     if own_rows is not None:
         rows = rows.unionByName(own_rows.select(_own_columns()))
     split = F.pmod("user_key", F.lit(plan.num_splits)).cast("int")

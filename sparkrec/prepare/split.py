@@ -69,7 +69,8 @@ def settle(plan: NightPlan, split: int, judged: pl.DataFrame) -> list[dict[str, 
     ahead_of_lake, known, too_late = _beside_the_lake(standing, past, plan.oldest)
     touched = _touched(ahead_of_lake, own)
     region, carried, counted = _region(past, touched, ahead_of_lake)
-    marked = _refuse_users(plan, in_user_order(pl.concat([region, ahead_of_lake])), counted)
+    together = in_user_order(pl.concat([region, ahead_of_lake])) if len(region) else ahead_of_lake
+    marked = _refuse_users(plan, together, counted)
     kept = sessionize(
         marked.filter(pl.col("refusal").is_null()).drop("refusal"),
         carried,
