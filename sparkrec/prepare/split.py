@@ -164,9 +164,14 @@ def _beside_the_lake(
     standing: pl.DataFrame, past: Past, oldest: date | None
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Return the rows that are new, those whose event the lake has, and those that come too late."""
-    keys = past.others.select(KEY)
-    new = standing.join(keys, on=KEY, how="anti", nulls_equal=True, maintain_order="left") if len(keys) else standing
-    known = standing.join(keys, on=KEY, how="semi", nulls_equal=True) if len(keys) else standing.clear()
+    known, new = standing.clear(), standing
+    if len(past.others):
+        # Most rows are newer than anything the lake has of these users: only the others are compared.
+        may_be_known = pl.col("event_us") <= past.others["event_us"].max()
+        candidates = standing.with_row_index("place").filter(may_be_known)
+        places = candidates.join(past.others, on=KEY, how="semi", nulls_equal=True)["place"]
+        is_known = pl.int_range(pl.len()).is_in(places.implode())
+        known, new = standing.filter(is_known), standing.filter(~is_known)
     if oldest is None:
         return new, known, standing.clear()
     return new.filter(pl.col("event_date") >= oldest), known, new.filter(pl.col("event_date") < oldest)
@@ -222,7 +227,8 @@ def _removed(past: Past, touched: pl.DataFrame, kept: pl.DataFrame) -> pl.DataFr
         return past.others
     gone = pl.concat([past.others, past.own]).join(touched.select("user_id", "from_date"), on="user_id", how="inner")
     gone = gone.filter(pl.col("event_date") >= pl.col("from_date"))
-    return gone.join(kept.select(KEY), on=KEY, how="anti", nulls_equal=True)
+    theirs = kept.join(gone, on="user_id", how="semi")
+    return gone.join(theirs, on=KEY, how="anti", nulls_equal=True)
 
 
 def _counted(frames: dict[str, pl.DataFrame]) -> list[dict[str, Any]]:
