@@ -32,6 +32,7 @@ DRIVER_SEES = {
     "prepare/night.py": "a row per input file; Polars: users' days that were refused as a bot's",
     "prepare/patch.py": IN_A_TASK,
     "prepare/split.py": IN_A_TASK,
+    "prepare/staged.py": IN_A_TASK,
     "prepare/stored.py": IN_A_TASK,
     "prepare/vocabulary.py": IN_A_TASK,
     "window/layout.py": "a row per split",
