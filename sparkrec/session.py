@@ -16,6 +16,8 @@ ALWAYS = {
     "spark.sql.execution.arrow.maxRecordsPerBatch": "4096",
     # With any other limit Spark measures the whole batch again after every row: a quarter of the hand-over to Python.
     "spark.sql.execution.arrow.maxBytesPerBatch": str(2**31 - 1),
+    # Times in nanoseconds, which pandas and Arrow write, are handed over as numbers instead of refused.
+    "spark.sql.legacy.parquet.nanosAsLong": "true",
     # One kind of timestamp in all files of a table, whoever wrote them.
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     # A task is one core; Polars would start a thread for every core in each of them.

@@ -145,6 +145,12 @@ NOON_US = 1_711_886_400_000_000  # 2024-03-31 12:00 UTC
         ("iso", pl.Series(["2024-03-31T12:00:00Z"])),
         ("iso", pl.Series(["2024-03-31 12:00:00 UTC"])),
         ("iso", pl.Series(["2024-03-31 08:00:00-04:00"])),
+        ("iso", pl.Series(["2024-03-31 13:00:00+01"])),
+        ("iso", pl.Series(["2024-03-31 07:00:00-05"])),
+        ("iso", pl.Series(["2024-03-31 13:00:00 GMT+1"])),
+        ("iso", pl.Series(["2024-03-31 08:00:00 America/New_York"])),
+        ("iso", pl.Series([datetime(2024, 3, 31, 12, tzinfo=UTC)], dtype=pl.Datetime("ns", "UTC"))),
+        ("iso", pl.Series([datetime(2024, 3, 31, 14)], dtype=pl.Datetime("ns"))),
     ],
 )
 def test_time_is_the_same_instant_however_it_is_written(
@@ -156,6 +162,40 @@ def test_time_is_the_same_instant_however_it_is_written(
     source = short(tmp_path, "parquet", unit, "Europe/Berlin")
     (row,) = judged(spark, source, clicks, date(2024, 3, 31)).collect()
     assert (row["verdict"], row["event_us"]) == (None, NOON_US)
+
+
+@pytest.mark.parametrize("value", [1_711_929_599.6, "1711929599.6"])
+def test_parts_of_a_second_are_kept_and_do_not_cross_midnight(
+    spark: SparkSession, tmp_path: Path, value: float | str
+) -> None:
+    clicks = tmp_path / "clicks"
+    clicks.mkdir()
+    pl.DataFrame({"u": ["a"], "i": ["x"], "t": [value]}).write_parquet(clicks / "c.parquet")
+    (row,) = judged(spark, short(tmp_path, "parquet", "seconds"), clicks, date(2024, 3, 31)).collect()
+    assert (row["verdict"], row["event_us"]) == (None, 1_711_929_599_600_000)
+
+
+def test_whole_numbers_with_gaps_are_the_same_ids(spark: SparkSession, tmp_path: Path) -> None:
+    """A column of integers becomes one of floats as soon as pandas has to write a gap into it."""
+    clicks = tmp_path / "clicks"
+    clicks.mkdir()
+    users = [123_456_789.0, None, 1.5, 2.0**53, float("nan")]
+    pl.DataFrame({"u": users, "i": [7] * 5, "t": ["2024-03-31"] * 5}).write_parquet(clicks / "c.parquet")
+    rows = judged(spark, short(tmp_path, "parquet"), clicks, date(2024, 3, 31)).collect()
+    assert sorted((row["user_id"] or "", row["verdict"] or "") for row in rows) == [
+        *[("", "null user")] * 4,
+        ("123456789", ""),
+    ]
+
+
+def test_the_rows_of_a_delta_table_are_counted_from_its_log(tmp_path: Path) -> None:
+    pl.DataFrame({"u": ["a"] * 9, "i": ["x"] * 9, "t": ["2024-03-31"] * 9}).write_delta(tmp_path / "clicks")
+    source = short(tmp_path, "delta")
+    assert resolve_input(source, str(tmp_path / "clicks"), date(2024, 3, 31)).about_rows == 9
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "file").write_text("x")
+    with pytest.raises(RefusedError, match="no Delta table"):
+        resolve_input(source, str(tmp_path / "none"), date(2024, 3, 31))
 
 
 def test_millis_where_seconds_were_said_are_no_time(spark: SparkSession, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from sparkrec.config.source import EventByValue, Time
 MICROS = {"seconds": 1_000_000, "millis": 1_000, "micros": 1}
 LATER = "later than the run"
 """Verdict of rows of a later day: skipped and counted, for they belong to a later night."""
+ENDS_IN_ZONE = r"(Z|[A-Z]{3,4}|[A-Za-z]+/[A-Za-z_/]+|[+-]\d{1,2}(:?\d{2}){0,2})$"
+"""Z, CET, Europe/Berlin, +01, GMT+1, +0100, +01:00."""
 KINDS = ("cart", "favourite", "purchase", "remove", "search", "view")
 """Event words in the order of their letters: a row carries the place, and sorts as the word would."""
 
@@ -83,9 +85,10 @@ def _micros(kind: DataType, time: Time) -> Column:
         return F.unix_micros(F.to_utc_timestamp(when.cast("timestamp"), time.zone))
     if time.unit == "iso":
         return F.unix_micros(_zoned(when.cast("string"), time.zone))
-    number = when.cast("long") if isinstance(kind, IntegralType) else when.cast("string").try_cast("decimal(20,0)")
+    # Parts of a second count: rounded away, they would move a row over midnight, or make two clicks one.
+    number = when.cast("long") if isinstance(kind, IntegralType) else when.cast("string").try_cast("decimal(26,6)")
     in_range = number.between(0, 10_000_000_000 * (1_000_000 // MICROS[time.unit]))
-    return F.when(in_range, number.cast("long") * MICROS[time.unit])
+    return F.when(in_range, (number * MICROS[time.unit]).cast("long"))
 
 
 def _zoned(text: Column, zone: str) -> Column:
@@ -96,7 +99,7 @@ def _zoned(text: Column, zone: str) -> Column:
     instant = F.when(starts_with_a_year, short.try_cast("timestamp"))  # in UTC where the text names no zone
     if zone == "UTC":
         return instant
-    names_zone = text.rlike(r"(Z|[A-Z]{3,4}|[+-]\d{2}:?\d{2})$") & (F.length(text) > 10)
+    names_zone = text.rlike(ENDS_IN_ZONE) & (F.length(text) > 10)
     return F.when(names_zone, instant).otherwise(F.to_utc_timestamp(instant, zone))
 
 

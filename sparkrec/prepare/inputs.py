@@ -12,19 +12,25 @@ import pyarrow.parquet as pq
 
 from sparkrec.config import Source
 from sparkrec.errors import RefusedError
+from sparkrec.files import is_table, list_files
 from sparkrec.lake import local_path
 
 SPARK_UNPACKS = (".snappy", ".deflate")
 """Packings that Spark reads and Arrow does not, so that their columns are looked up by Spark."""
+LINE_BYTES, PACKED_BYTES = 80, 16
+"""Bytes that a row takes, about, as text and compressed: decides about memory, never about results."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Files of one kind: how they are mapped, where they are, and the columns of a csv in file order, where known."""
+    """Files of one kind: how they are mapped and where they are."""
 
     source: Source
     paths: tuple[str, ...]
     columns: tuple[str, ...] | None = None
+    """Columns of a csv in file order, where known."""
+    time_kind: str | None = None
+    """Arrow's type of the time column of Parquet files, where known."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,8 @@ class Input:
 
     path: str
     pieces: tuple[Piece, ...]
-    about_rows: int = 20_000_000
+    about_rows: int | None
+    """None where only Spark can see the files."""
 
 
 def resolve_input(source: Source, path: str | None, run_date: date) -> Input:
@@ -45,12 +52,12 @@ def resolve_input(source: Source, path: str | None, run_date: date) -> Input:
     if local_path(wanted) is None:
         if source.also:
             raise RefusedError(f"input {wanted}: source {source.name} has several kinds of files; mount them")
-        return Input(wanted, (Piece(source, (wanted,)),))  # the columns are looked up by Spark
+        return Input(wanted, (Piece(source, (wanted,)),), None)  # the columns are looked up by Spark
     files = _files_of(wanted)
     if not files:
         raise RefusedError(f"input {wanted}: no such file or folder; check the path{_sample_hint(source)}")
     if source.format == "delta":
-        return Input(wanted, (Piece(source, (wanted,)),))
+        return Input(wanted, (Piece(source, (wanted,)),), _rows_of_table(str(local_path(wanted))))
     full = [file for file in files if file.stat().st_size]
     if not full:
         raise RefusedError(f"input {wanted}: empty ({len(files)} file(s), 0 bytes); was the download cut off?")
@@ -85,14 +92,16 @@ def _piece(source: Source, wanted: str, files: list[Path]) -> Piece:
     for file, found in zip(mine, columns, strict=True):
         if found is not None:
             check_columns(source, found, str(file))
-    if source.format == "parquet":
-        _check_types(source, mine)
+    kinds = _types(source, mine) if source.format == "parquet" else {}
     paths = tuple(str(file) for file in mine) if source.files else (wanted,)
-    return Piece(source, paths, columns[0] if source.format == "csv" else None)
+    return Piece(source, paths, columns[0] if source.format == "csv" else None, kinds.get(source.columns.event_ts))
 
 
-def _check_types(source: Source, files: list[Path]) -> None:
-    """Refuse Parquet files that disagree on a column's type: Spark would stop in the middle, or read nothing."""
+def _types(source: Source, files: list[Path]) -> dict[str, str]:
+    """Return the types of the mapped columns; refuse Parquet files that disagree on one.
+
+    Spark would stop in the middle, or read nothing.
+    """
     first: dict[str, tuple[str, Path]] = {}
     for file in files:
         schema = pq.read_schema(file)
@@ -104,14 +113,22 @@ def _check_types(source: Source, files: list[Path]) -> None:
                     f"{file}: column {name} is {kind}, in {where.name} it is {known};"
                     " deliver the files with one type per column"
                 )
+    return {name: kind for name, (kind, _) in first.items()}
+
+
+def _rows_of_table(path: str) -> int:
+    if not is_table(path):
+        raise RefusedError(
+            f"input {path}: no Delta table (it has no _delta_log); check the path, or the source's format"
+        )
+    return int(list_files(path)["num_records"].fill_null(0).sum())
 
 
 def _about_rows(file: Path, source: Source) -> int:
     if source.format == "parquet":
         return int(pq.read_metadata(file).num_rows)
-    # 80 bytes make a line, and compression makes a fifth of it.
     size = file.stat().st_size
-    return size // 80 if file.suffix in (".csv", ".json", ".dat", ".txt", ".jsonl") else size // 16
+    return size // LINE_BYTES if file.suffix in (".csv", ".json", ".dat", ".txt", ".jsonl") else size // PACKED_BYTES
 
 
 def latest_sample_day(source: Source) -> date:

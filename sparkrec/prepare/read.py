@@ -2,20 +2,19 @@
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StringType, StructType
+from pyspark.sql.types import DecimalType, DoubleType, FloatType, StringType, StructType
 
 from sparkrec.prepare.inputs import Piece, check_columns
 
 MALFORMED = "_malformed"
-TYPED = ("event_ts", "price")
 TEXT_COLUMNS = ("user_id", "item_id", "event_type", "event_ts", "price", "category", "brand", "query")
 
 
 def read_clicks(spark: SparkSession, piece: Piece) -> DataFrame:
     """Return the raw rows of one kind of file.
 
-    Out  TEXT_COLUMNS as strings (null where empty), but for those of TYPED that have a type; `raw` (the row again, for
-         the quarantine), `is_malformed`, `source_file`. A row is one raw row.
+    Out  TEXT_COLUMNS as strings (null where empty), but for event_ts and price that have a type; `raw` (the row again,
+         for the quarantine), `is_malformed`, `source_file`. A row is one raw row.
     """
     source = piece.source
     names = source.raw_names()
@@ -33,10 +32,10 @@ def read_clicks(spark: SparkSession, piece: Piece) -> DataFrame:
         rows = reader.format(source.format).load(piece.paths[0] if len(piece.paths) == 1 else list(piece.paths))
         check_columns(source, tuple(rows.columns), piece.paths[0])
         rows = rows.withColumn(MALFORMED, F.lit(None).cast("string"))
-    mapped = {
-        name: _typed(rows, getattr(source.columns, name)) if name in TYPED else _mapped(getattr(source.columns, name))
-        for name in TEXT_COLUMNS
-    }
+    mapped = {name: _mapped(getattr(source.columns, name)) for name in TEXT_COLUMNS}
+    mapped |= {name: _id(rows, getattr(source.columns, name)) for name in ("user_id", "item_id")}
+    mapped["price"] = _typed(rows, source.columns.price)
+    mapped["event_ts"] = _time(rows, source.columns.event_ts, piece.time_kind)
     as_json = F.to_json(F.struct(*(F.col(f"`{name}`") for name in names)))
     return rows.select(
         *(text.alias(name) for name, text in mapped.items()),
@@ -80,6 +79,24 @@ def _typed(rows: DataFrame, name: str | None) -> Column:
     # A number that becomes text and a number again takes longer than all else that is done to a row.
     is_text = name is None or isinstance(rows.schema[name].dataType, StringType)
     return _mapped(name) if is_text else F.col(f"`{name}`")
+
+
+def _id(rows: DataFrame, name: str) -> Column:
+    """Return an id as text: 52 also where a column of whole numbers with gaps was written as 52.0."""
+    if not isinstance(rows.schema[name].dataType, (FloatType, DoubleType, DecimalType)):
+        return _mapped(name)
+    number = F.col(f"`{name}`")
+    # Beyond 2^53 neighbours are one number already: no id, rather than somebody else's.
+    is_whole = (number % 1 == 0) & (F.abs(number) < 2**53)
+    return F.when(is_whole, number.try_cast("decimal(20,0)").cast("string"))
+
+
+def _time(rows: DataFrame, name: str, kind: str | None) -> Column:
+    """Return the time column; nanoseconds, which Spark hands over as numbers, become its timestamps."""
+    if kind is None or not kind.startswith("timestamp[ns"):
+        return _typed(rows, name)
+    instant = F.timestamp_micros(F.call_function("div", F.col(f"`{name}`"), F.lit(1000)))
+    return instant if "tz=" in kind else instant.cast("timestamp_ntz")
 
 
 def _mapped(names: str | list[str] | None) -> Column:
