@@ -97,6 +97,11 @@ class Lake:
         """Return the data files of the table as it is now, see `list_files`; None where it was never written."""
         return list_files(self.path(table)) if self.has(table) else None
 
+    def num_rows(self, table: Table) -> int:
+        """Return how many rows the table has, from its log alone."""
+        files = self.files(table)
+        return 0 if files is None else int(files["num_records"].fill_null(0).sum())
+
     def staging(self, table: Table) -> Path:
         """Return the folder where tasks put files that `commit` brings in."""
         return Path(self.staging_root()) / table.name

@@ -38,7 +38,7 @@ def known_as_of(lake: Lake, run_date: date, settings: PrepareSettings) -> Known:
     if reaches == run_date:
         return Known(lake.read(HISTORIES), lake.read(ITEM_DAYS), "")
     events = lake.read(EVENTS).where(F.col("run_date") <= F.lit(run_date))
-    as_then = resession(events, settings)
+    as_then = resession(events, lake.num_rows(EVENTS), settings)
     remark = f"histories reach to {reaches}, what was known on {run_date} was rebuilt from events; "
     histories = build_histories(
         as_then, lake.read(ITEMS), run_date, settings.max_history, settings.max_purchased, settings.user_buckets

@@ -46,7 +46,7 @@ def extend_histories(plan: NightPlan, items: list[str], as_of: date) -> Work:
         if old:
             touched = pl.concat([open_file(file).select("user_id") for file in people_files]) if people_files else None
             rest = pl.concat(old) if touched is None else pl.concat(old).join(touched, on="user_id", how="anti")
-            told.append(_write(plan, bucket, rest.collect(), as_of))
+            told.append(_write(plan, bucket, rest, as_of))
         return [row for row in told if row["num"]]
 
     return work
@@ -140,7 +140,7 @@ def _of_users(histories: list[pl.LazyFrame], people: pl.DataFrame) -> pl.DataFra
     return theirs.collect()
 
 
-def _write(plan: NightPlan, bucket: int, rows: pl.DataFrame, as_of: date) -> dict[str, Any]:
+def _write(plan: NightPlan, bucket: int, rows: pl.DataFrame | pl.LazyFrame, as_of: date) -> dict[str, Any]:
     names = [name for name in HISTORIES.schema.names if name != "user_bucket"]
     written = rows.with_columns(pl.lit(as_of).alias("as_of")).select(names)
     reach = {"as_of": str(as_of)}

@@ -5,6 +5,7 @@ import polars as pl
 from sparkrec.prepare.plan import NightPlan
 from sparkrec.prepare.staged import stage_file
 
+NUM_GROUPS = 16
 TOLD = ("category", "brand", "price")
 MAX_VISITORS = 512
 """Users in an item's sample: those with the smallest hashes. Up to so many the number of users is exact; beyond, it is
@@ -16,7 +17,8 @@ def write_news(plan: NightPlan, split: int, new: pl.DataFrame) -> None:
 
     In   new: events on items that the lake did not have.
     news: a row is one item: item_id, and for each of TOLD the latest value and when it was told (`<name>_us`).
-    visitors: a row is one item: item_id, user_keys, the MAX_VISITORS smallest hashes of its users, in order.
+    visitors: a row is one item: item_id, user_keys, the MAX_VISITORS smallest hashes of its users, in order; a folder
+    per group of items, so that a task which describes some groups reads no others.
     """
     if not len(new):
         return
@@ -32,7 +34,13 @@ def write_news(plan: NightPlan, split: int, new: pl.DataFrame) -> None:
     visitors = _visitors(numbered)
     stage_file(news.drop("item"), plan.folder("news") / f"{split}.parquet")
     named = visitors.join(news.select("item", "item_id"), on="item", how="left").drop("item")
-    stage_file(named, plan.folder("visitors") / f"{split}.parquet")
+    for (group,), rows in named.with_columns(item_group().alias("group")).partition_by("group", as_dict=True).items():
+        stage_file(rows.drop("group"), plan.folder(f"visitors/{group}") / f"{split}.parquet")
+
+
+def item_group() -> pl.Expr:
+    """Return the group, of NUM_GROUPS, of an item; it serves within a night only, as Polars may change its hash."""
+    return pl.col("item_id").hash() % NUM_GROUPS
 
 
 def _visitors(numbered: pl.DataFrame) -> pl.DataFrame:

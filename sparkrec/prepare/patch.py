@@ -8,7 +8,7 @@ import polars as pl
 
 from sparkrec.parquet import open_file
 from sparkrec.prepare.outcome import write_events
-from sparkrec.prepare.plan import ROWS, NightPlan
+from sparkrec.prepare.plan import NightPlan
 from sparkrec.prepare.staged import read_files
 from sparkrec.prepare.stored import read_file
 
@@ -25,19 +25,19 @@ def patch_units(plan: NightPlan, units: list[tuple[str, int]]) -> Callable[[int]
 
 def _patch(plan: NightPlan, day: date, bucket: int) -> list[dict[str, Any]]:
     unit = plan.folder(f"patches/{day}/{bucket}")
-    rows = read_files(unit / "rows").drop("old_session")
-    users = read_files(unit / "users")
+    rows, users = read_files(unit / "rows"), read_files(unit / "users")
     is_unit = (pl.col("user_bucket") == bucket) & (pl.col("event_date") == day)
     files = open_file(plan.event_files).filter(is_unit).collect()
-    stays = [
-        read_file(path, day)
-        .join(users, on="user_id", how="anti", maintain_order="left")
-        .rename({"old_session": "session_id"})
-        for path in files["path"]
-    ]
-    names = [name for name in [*ROWS, "session_id"] if name not in ("user_key", "old_session")]
-    together = pl.concat([part.select(names) for part in [*stays, rows]])
-    told: list[dict[str, Any]] = [{"kind": "replaced", "path": path} for path in files["log_path"]]
-    if len(together):
-        told.append(write_events(plan, bucket, together, day, f"{bucket}-patched"))
+    told: list[dict[str, Any]] = []
+    if len(rows):
+        told.append(write_events(plan, bucket, rows, day, f"{bucket}-changed"))
+    # A file after the other, for the sake of memory; those without any of the users stay as they are.
+    for path, log_path in files.select("path", "log_path").iter_rows():
+        stored = read_file(path, day).rename({"old_session": "session_id"})
+        stays = stored.join(users, on="user_id", how="anti", maintain_order="left")
+        if len(stays) == len(stored):
+            continue
+        told.append({"kind": "replaced", "path": log_path})
+        if len(stays):
+            told.append(write_events(plan, bucket, stays, day, f"{bucket}-others"))
     return told

@@ -15,11 +15,14 @@ from sparkrec.prepare.split import in_user_order
 NOTHING_CARRIED = {"user_id": pl.String, "carried_us": pl.Int64, "carried_session": pl.String}
 
 
-def resession(events: DataFrame, settings: PrepareSettings) -> DataFrame:
-    """Return the same events with `session_id` as these events alone give it. A row is one event."""
-    buckets = settings.user_buckets
+def resession(events: DataFrame, num_events: int, settings: PrepareSettings) -> DataFrame:
+    """Return the same events with `session_id` as these events alone give it. A row is one event.
+
+    In   num_events: how many there are, about.
+    """
+    splits = 1 + num_events // settings.split_rows
     keyed = events.withColumn("user_key", F.xxhash64("user_id"))
-    together = keyed.repartitionById(buckets, F.pmod("user_key", F.lit(buckets)).cast("int"))
+    together = keyed.repartitionById(splits, F.pmod("user_key", F.lit(splits)).cast("int"))
     return together.mapInArrow(_cut(settings), keyed.schema).select(events.columns)
 
 

@@ -13,7 +13,7 @@ from sparkrec.tables import Table
 
 
 def write_part(
-    rows: pl.DataFrame,
+    rows: pl.DataFrame | pl.LazyFrame,
     folder: Path,
     name: str,
     partition: dict[str, str] | None = None,
@@ -22,20 +22,26 @@ def write_part(
 ) -> dict[str, Any]:
     """Write a file that a table shall keep; return the report that `new_files` turns into what a commit needs.
 
-    In   folder: the table's under staging. ends: smallest and largest values of some columns.
+    In   rows: a LazyFrame is written while it is read, and never held. folder: the table's under staging. ends:
+         smallest and largest values of some columns.
     """
     values = partition or {}
     # The name is new each time, so that a task which runs twice does not write into its first file.
     file = "/".join([*(f"{key}={value}" for key, value in values.items()), f"{name}-{uuid.uuid4().hex[:12]}.parquet"])
     (folder / file).parent.mkdir(parents=True, exist_ok=True)
-    rows.write_parquet(folder / file, compression="zstd", compression_level=1, row_group_size=row_group_rows)
+    if isinstance(rows, pl.LazyFrame):
+        rows.sink_parquet(folder / file, compression="zstd", compression_level=1, row_group_size=row_group_rows)
+        num_rows = open_file(folder / file).select(pl.len()).collect().item()
+    else:
+        rows.write_parquet(folder / file, compression="zstd", compression_level=1, row_group_size=row_group_rows)
+        num_rows = len(rows)
     size = (folder / file).stat().st_size
     return {
         "kind": "file",
         "table": folder.name,
         "path": file,
         "partition": values,
-        "num": len(rows),
+        "num": num_rows,
         "size": size,
         "ends": ends,
     }

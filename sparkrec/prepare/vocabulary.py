@@ -10,14 +10,14 @@ import polars as pl
 
 from sparkrec.parquet import open_file
 from sparkrec.prepare.catalogue import read_catalogue
-from sparkrec.prepare.news import MAX_VISITORS, TOLD
+from sparkrec.prepare.news import MAX_VISITORS, NUM_GROUPS, TOLD, item_group
 from sparkrec.prepare.plan import NightPlan
 from sparkrec.prepare.staged import stage_file, write_part
 from sparkrec.tables import FIRST_ITEM, ITEMS
 from sparkrec.tasks import Work
 
-PART_ITEMS = 2_000_000
-"""Items that one task describes, about."""
+PART_BYTES = 256 * 2**20
+"""Bytes of old items and of new items' users that one task describes, about; at most NUM_GROUPS tasks share them."""
 NUMBERED = "new_items.parquet"
 
 
@@ -26,7 +26,7 @@ class ItemSources:
     """Files to read: `items` as they are, `item_days` of the changed days as they were and as they are now."""
 
     items: list[str]
-    num_items: int
+    item_bytes: int
     days_before: list[str]
     days_now: list[str]
     catalogue: str | None
@@ -46,9 +46,10 @@ def number_new(plan: NightPlan, sources: ItemSources) -> Work:
     return work
 
 
-def num_parts(sources: ItemSources) -> int:
+def num_parts(plan: NightPlan, sources: ItemSources) -> int:
     """Return how many tasks share the items among them."""
-    return 1 + sources.num_items // PART_ITEMS
+    told = sum(file.stat().st_size for file in plan.folder("visitors").rglob("*.parquet"))
+    return min(NUM_GROUPS, 1 + (sources.item_bytes + told) // PART_BYTES)
 
 
 def describe(
@@ -102,25 +103,26 @@ def _number_new(plan: NightPlan, sources: ItemSources) -> None:
 
 def describe_parts(plan: NightPlan, sources: ItemSources) -> Work:
     """Return the task that writes one of `num_parts` shares of `items` anew, and reports the file."""
-    parts = num_parts(sources)
+    parts = num_parts(plan, sources)
 
     def work(part: int) -> list[dict[str, Any]]:
         def mine(paths: list[str], schema: dict[str, Any]) -> pl.DataFrame:
             rows = _read(paths, list(schema))
             if rows is None:
                 return pl.DataFrame(schema=schema)
-            # The hash serves within this night only; it may be another one in the next version of Polars.
-            return rows.filter(pl.col("item_id").hash() % parts == part).collect().cast(schema)  # type: ignore[arg-type]
+            return rows.filter(item_group() % parts == part).collect().cast(schema)  # type: ignore[arg-type]
 
         old = mine(sources.items, _ITEMS)
         new = mine([str(plan.folder("") / NUMBERED)], {"item_id": pl.String, "item_idx": pl.Int32})
         listed = read_catalogue(sources.catalogue)
+        groups = range(part, NUM_GROUPS, parts)
+        visitors = [path for group in groups for path in _staged(plan, f"visitors/{group}")]
         described = describe(
             pl.concat([old, new], how="diagonal"),
             mine(sources.days_before, _DAYS).with_columns(pl.lit(None, dtype=pl.Date).alias("event_date")),
             pl.concat([pl.DataFrame(schema={**_DAYS, "event_date": pl.Date}), *_dated(sources.days_now, mine)]),
             mine(_staged(plan, "news"), _NEWS),
-            mine(_staged(plan, "visitors"), _VISITORS),
+            mine(visitors, _VISITORS),
             listed,
             sources.catalogue is not None and sources.catalogue_is_complete,
         ).sort("item_idx")
