@@ -21,6 +21,12 @@ def run_job(spark: SparkSession, job: str, *words: object) -> Run:
         return carry_out(order, spark, importlib.import_module(job).main)
 
 
+def prepare_night(spark: SparkSession, lake: Path, clicks: Path, day: int, *more: object) -> None:
+    """Prepare a day of March 2024 from rows in the sample's format; any share of them may be refused."""
+    words = ("--source", "conf/sources/sample.yaml", "--input", clicks, "--lake", lake, "--date", f"2024-03-0{day}")
+    run_job(spark, "prepare", *words, "--set", "prepare.max_quarantine_share=1", *more)
+
+
 def table(lake: Path, name: str) -> pl.DataFrame:
     """Return a table as another engine sees it."""
     return pl.read_delta(str(lake / name))

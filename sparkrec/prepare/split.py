@@ -100,11 +100,15 @@ def settle(plan: NightPlan, split: int, judged: pl.DataFrame) -> list[dict[str, 
 
 @dataclass(frozen=True)
 class Past:
-    """What the lake holds of a split's users. `others` are events of other runs, `own` those of this date's own."""
+    """What the lake holds of a split's users."""
 
     tails: pl.DataFrame
     others: pl.DataFrame
+    """Events of other runs, from the day before a user's first row that may still come in."""
     own: pl.DataFrame
+    """Events of an earlier run of this date, likewise."""
+    closed: pl.DataFrame
+    """Events on days too old to change: they tell what is known already from what comes too late."""
 
 
 def in_user_order(rows: pl.DataFrame) -> pl.DataFrame:
@@ -141,15 +145,17 @@ def _as_rows(judged: pl.DataFrame, plan: NightPlan) -> pl.DataFrame:
 
 
 def _look_back(plan: NightPlan, bucket: int, standing: pl.DataFrame, own: pl.DataFrame) -> Past:
-    # Whose rows all lie on days after the newest event the lake has of them need no look at `events`.
-    users = (
-        pl.concat([standing, own])
+    days = pl.concat([standing, own]).select("user_id", "user_key", "event_date")
+    tails = read_tails(plan, bucket, days)
+    is_open = pl.lit(True) if plan.oldest is None else pl.col("event_date") >= plan.oldest
+    first_dates = (
+        days.filter(is_open)
         .group_by("user_id")
         .agg(pl.col("user_key").first(), pl.col("event_date").min().alias("first_date"))
     )
-    tails = read_tails(plan, bucket, users)
+    # Whose rows all lie on days after the newest event the lake has of them need no look at `events`.
     last_date = local_day(pl.col("last_us"), plan.zone)
-    late = users.join(tails.select("user_id", last_date.alias("last_date")), on="user_id", how="inner").filter(
+    late = first_dates.join(tails.select("user_id", last_date.alias("last_date")), on="user_id", how="inner").filter(
         pl.col("first_date") <= pl.col("last_date")
     )
     first_date = late["first_date"].min()
@@ -157,7 +163,10 @@ def _look_back(plan: NightPlan, bucket: int, standing: pl.DataFrame, own: pl.Dat
     from_day = first_date - timedelta(days=1) if isinstance(first_date, date) else None
     stored = read_stored(plan, bucket, late, from_day)
     is_own = pl.col("run_date") == plan.run_date
-    return Past(tails, stored.filter(~is_own), stored.filter(is_own))
+    # Of days too old to change, only those are opened that rows name: a clock set to 1970 reads no whole lake.
+    old_days = days.filter(~is_open)
+    closed = read_stored(plan, bucket, old_days.unique("user_id"), old_days["event_date"].unique().to_list())
+    return Past(tails, stored.filter(~is_own), stored.filter(is_own), closed)
 
 
 def _beside_the_lake(
@@ -165,11 +174,12 @@ def _beside_the_lake(
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Return the rows that are new, those whose event the lake has, and those that come too late."""
     known, new = standing.clear(), standing
-    if len(past.others):
+    stored = pl.concat([past.others, past.closed])
+    if len(stored):
         # Most rows are newer than anything the lake has of these users: only the others are compared.
-        may_be_known = pl.col("event_us") <= past.others["event_us"].max()
+        may_be_known = pl.col("event_us") <= stored["event_us"].max()
         candidates = standing.with_row_index("place").filter(may_be_known)
-        places = candidates.join(past.others, on=KEY, how="semi", nulls_equal=True)["place"]
+        places = candidates.join(stored, on=KEY, how="semi", nulls_equal=True)["place"]
         is_known = pl.int_range(pl.len()).is_in(places.implode())
         known, new = standing.filter(is_known), standing.filter(~is_known)
     if oldest is None:
