@@ -222,6 +222,11 @@ def test_bad_input_is_refused_and_no_table_changes(
     assert lake.exists() != fresh, "a refused first run leaves no folder behind"
 
 
+def test_what_spark_cannot_open_is_a_refusal(spark: SparkSession, tmp_path: Path) -> None:
+    on = ("--date", "2024-03-01", *SAMPLE)
+    refused(spark, tmp_path / "lake", "no table was changed", *on, "--input", "nofs://bucket/clicks.csv")
+
+
 def test_a_lake_that_cannot_be_written_is_told(spark: SparkSession, tmp_path: Path, good: Path) -> None:
     (tmp_path / "file").write_text("")
     refused(spark, tmp_path / "file" / "lake", "cannot be written", "--date", "2024-03-01", *SAMPLE, "--input", good)

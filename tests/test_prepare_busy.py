@@ -4,11 +4,11 @@ from datetime import date
 
 import polars as pl
 
-from sparkrec.prepare.busy import OVER, refuse_busy, refuse_over_cap
+from sparkrec.prepare.busy import AFTERWARDS, OVER, refuse_busy, refuse_over_cap
 from sparkrec.prepare.plan import ROWS
 from sparkrec.prepare.split import in_user_order, is_repeated
 
-NOBODY = pl.DataFrame(schema={"user_id": pl.String, "event_date": pl.Date})
+NOBODY = pl.DataFrame(schema={"user_id": pl.String, "event_date": pl.Date, "refusal": pl.String})
 SECOND = 1_000_000
 
 
@@ -43,9 +43,9 @@ def test_a_burst_within_a_minute_costs_the_day() -> None:
 
 
 def test_a_day_that_was_a_bots_stays_one() -> None:
-    before = pl.DataFrame({"user_id": ["bot"], "event_date": [date(2024, 3, 2)]})
+    before = pl.DataFrame({"user_id": ["bot"], "event_date": [date(2024, 3, 2)], "refusal": [AFTERWARDS]})
     marked = refuse_busy(rows(("bot", 2, 0), ("bot", 3, 0)), before, max_day_events=3, max_minute_events=3)
-    assert refusals(marked) == {("bot", 2): {"bot"}, ("bot", 3): {None}}
+    assert refusals(marked) == {("bot", 2): {AFTERWARDS}, ("bot", 3): {None}}
 
 
 def test_events_over_the_cap_are_the_last_in_time() -> None:

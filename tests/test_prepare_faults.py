@@ -10,7 +10,10 @@ import pytest
 from pyspark.sql import SparkSession
 
 from sparkrec.errors import RefusedError, SparkrecError
+from sparkrec.lake import Lake
+from sparkrec.prepare.heal import BUCKETS, ZONE
 from sparkrec.prepare.ledger import Ledger, check_usual, keep_ledger
+from sparkrec.tables import EVENTS
 from tests.running import commits, content, run_job, table, write_clicks
 
 LINES = tuple(f"2024-03-01 {10 + n % 9}:{n % 60:02d}:00 UTC,view,u{n % 7},i{n % 11},1.5,toys" for n in range(60))
@@ -89,6 +92,20 @@ def test_a_lake_whose_users_are_grouped_otherwise_is_refused(spark: SparkSession
     assert commits(good) == before
 
 
+def test_a_first_run_killed_after_its_events_leaves_a_lake_that_knows_its_groups(
+    spark: SparkSession, good: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(good, tmp_path / "lake")
+    for name in ("items", "item_days", "histories", "runs"):
+        shutil.rmtree(tmp_path / "lake" / name)
+    clicks = write_clicks(tmp_path / "in", *LINES)
+    for _ in range(2):
+        with pytest.raises(RefusedError, match="this lake was made with 4"):
+            prepare(spark, tmp_path / "lake", clicks, "--set", "prepare.user_buckets=8")
+        prepare(spark, tmp_path / "lake", clicks)
+    assert content(tmp_path / "lake", "histories") == content(good, "histories")
+
+
 def test_tables_that_a_cut_off_run_left_apart_are_brought_in_step(
     spark: SparkSession, good: Path, tmp_path: Path
 ) -> None:
@@ -155,45 +172,10 @@ def test_a_ledger_that_does_not_add_up_is_a_fault() -> None:
         keep_ledger(told, 9, 1)
 
 
-def night(spark: SparkSession, lake: Path, clicks: Path, day: int, *more: object) -> None:
-    words = ("--source", "conf/sources/sample.yaml", "--input", clicks, "--lake", lake, "--date", f"2024-03-0{day}")
-    run_job(spark, "prepare", *words, "--set", "prepare.max_quarantine_share=1", *more)
-
-
-def test_a_bots_day_stays_one_when_the_night_that_found_out_runs_again(spark: SparkSession, tmp_path: Path) -> None:
-    half = [f"2024-03-01 10:{n:02d}:00 UTC,view,bot,i{n}" for n in range(6)]
-    late = [f"2024-03-01 11:{n:02d}:00 UTC,view,bot,i{n}" for n in range(6)]
-    rule = ("--set", "prepare.max_user_day_events=10")
-    first = write_clicks(tmp_path / "1", *half, "2024-03-01 10:00:00 UTC,view,ann,i1")
-    second = write_clicks(tmp_path / "2", *late, "2024-03-02 10:00:00 UTC,view,ann,i1")
-    night(spark, tmp_path / "lake", first, 1, *rule)
-    for _ in range(2):
-        night(spark, tmp_path / "lake", second, 2, *rule)
-        assert set(table(tmp_path / "lake", "events")["user_id"]) == {"ann"}
-        assert set(table(tmp_path / "lake", "histories")["user_id"]) == {"ann"}
-        quarantine = table(tmp_path / "lake", "quarantine")
-        assert len(quarantine) == len(quarantine.unique()) == 12
-
-
-def test_what_a_corrected_delivery_withdraws_is_gone_everywhere(spark: SparkSession, tmp_path: Path) -> None:
-    stays = "2024-03-01 11:00:00 UTC,view,ann,y,{price}"
-    bought = "2024-03-01 10:00:00 UTC,purchase,ann,x,1.0"
-    night(spark, tmp_path / "lake", write_clicks(tmp_path / "1", bought, stays.format(price="5.0")), 1)
-    night(spark, tmp_path / "lake", write_clicks(tmp_path / "2", stays.format(price="3.0")), 1)
-    (ann,) = table(tmp_path / "lake", "histories").to_dicts()
-    assert (ann["purchased"], ann["num_events"], ann["first_event_ts"].hour) == ([], 1, 11)
-    prices = dict(table(tmp_path / "lake", "items").select("item_id", "price").iter_rows())
-    assert prices["y"] == 3.0
-    assert table(tmp_path / "lake", "events")["price"].to_list() == [3.0]
-
-
 def test_a_first_run_cut_off_before_its_first_commit_is_simply_repeated(
     spark: SparkSession, good: Path, tmp_path: Path
 ) -> None:
-    from sparkrec.lake import Lake
-    from sparkrec.tables import EVENTS
-
-    Lake(spark, str(tmp_path / "lake")).create(EVENTS)
+    Lake(spark, str(tmp_path / "lake")).create(EVENTS, {BUCKETS: "4", ZONE: "UTC"})
     prepare(spark, tmp_path / "lake", write_clicks(tmp_path / "in", *LINES))
     assert content(tmp_path / "lake", "events") == content(good, "events")
 

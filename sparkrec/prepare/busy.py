@@ -3,16 +3,18 @@
 import polars as pl
 
 BUSY = ("bot", "burst")
+AFTERWARDS = "of a bot's day"
+"""Refusal of a row that broke no rule in its own run: an earlier run had refused its user's day."""
 OVER = "over the user cap"
 
 
 def refuse_busy(
     rows: pl.DataFrame, known_busy: pl.DataFrame, max_day_events: int, max_minute_events: int
 ) -> pl.DataFrame:
-    """Add `refusal`: 'bot' or 'burst' for all rows of a user's day on which a rule was broken, else null.
+    """Add `refusal` to all rows of a user's day on which a rule was broken: 'bot', 'burst', AFTERWARDS; else null.
 
     In   rows: user_id, event_us, event_date; of every user and day in it, all rows that ever came. known_busy: user_id,
-         event_date of days refused by an earlier run, of which the lake has no rows any more.
+         event_date, refusal of days refused before, of which the lake has no rows any more.
     """
     per_day = rows.group_by("user_id", "event_date").agg(pl.len().alias("num_events"))
     bots = per_day.filter(pl.col("num_events") > max_day_events)
@@ -26,8 +28,8 @@ def refuse_busy(
     bursts = per_minute.filter(pl.col("num_events") > max_minute_events).select("user_id", "event_date").unique()
     marks = pl.concat(
         [
-            known_busy.select("user_id", "event_date", pl.lit("bot").alias("refusal")),
             bots.select("user_id", "event_date", pl.lit("bot").alias("refusal")),
+            known_busy.select("user_id", "event_date", "refusal"),
             bursts.with_columns(pl.lit("burst").alias("refusal")),
         ]
     ).unique(["user_id", "event_date"], keep="first", maintain_order=True)

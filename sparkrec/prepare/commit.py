@@ -23,6 +23,7 @@ from sparkrec.tasks import run_tasks
 
 
 def commit_events(lake: Lake, night: Night) -> None:
+    lake.create(EVENTS, {BUCKETS: str(night.plan.settings.user_buckets), ZONE: night.plan.zone})
     lake.commit(EVENTS, night.events, night.replaced)
 
 
@@ -60,37 +61,37 @@ def commit_items_and_histories(
     vocabulary = [*sources.items, str(plan.folder("") / NUMBERED)]
     described, extended = run_tasks(
         spark,
-        (num_parts(sources), describe_parts(plan, sources)),
+        (num_parts(plan, sources), describe_parts(plan, sources)),
         (settings.user_buckets, extend_histories(plan, vocabulary, as_of)),
     )
     num_items = lake.commit(ITEMS, new_files(described, ITEMS), _all_files(lake, ITEMS))
-    lake.create(HISTORIES, {BUCKETS: str(settings.user_buckets), ZONE: plan.zone})
     num_users = lake.commit(HISTORIES, new_files(extended, HISTORIES), _all_files(lake, HISTORIES))
     return num_items, num_users, as_of
 
 
 def _taken_back_before(lake: Lake, night: Night, before: list[dict[str, Any]]) -> list[NewFile]:
-    rows = [
-        open_file(path).filter(pl.col("source_file").is_null()).collect() for path in _paths(lake, QUARANTINE, before)
-    ]
-    taken_back = pl.concat(rows) if rows else pl.DataFrame()
+    taken_back = _without_source(_paths(lake, QUARANTINE, before))
     if len(taken_back) and night.refused:
         # After a kill before the commit of `events` this run takes the same ones back again.
-        staged = [night.plan.folder("quarantine") / file.path for file in night.refused]
-        again = pl.concat([open_file(file) for file in staged]).collect()
-        key = ["reason", "raw", "source_file", "user_id", "event_date"]
-        taken_back = taken_back.join(again, on=key, how="anti", nulls_equal=True)
+        again = _without_source([str(night.plan.folder("quarantine") / file.path) for file in night.refused])
+        taken_back = taken_back.join(again, on=["raw", "user_id", "event_date"], how="anti", nulls_equal=True)
     if not len(taken_back):
         return []
     partition = {"run_date": str(night.plan.run_date)}
     return new_files([write_part(taken_back, night.plan.folder("quarantine"), "taken-back", partition)], QUARANTINE)
 
 
+def _without_source(paths: list[str]) -> pl.DataFrame:
+    """Return the quarantined rows that earlier runs had taken in."""
+    rows = [open_file(path).filter(pl.col("source_file").is_null()).collect() for path in paths]
+    return pl.concat(rows) if rows else pl.DataFrame()
+
+
 def _item_sources(lake: Lake, night: Night, settings: PrepareSettings, catalogue: str | None) -> ItemSources:
     old = _all_files(lake, ITEMS)
     return ItemSources(
         items=_paths(lake, ITEMS, old),
-        num_items=sum(row["num_records"] for row in old),
+        item_bytes=sum(row["size_bytes"] for row in old),
         days_before=[],
         days_now=[],
         catalogue=catalogue,

@@ -56,14 +56,14 @@ def heal_items(lake: Lake) -> None:
 
 def check_lake(lake: Lake, settings: PrepareSettings, zone: str) -> None:
     """Refuse a lake whose users are grouped otherwise, or whose days begin at another hour."""
-    if not lake.has(HISTORIES):
+    if not lake.has(EVENTS):
         return
-    made_with = deltalake.DeltaTable(lake.path(HISTORIES)).metadata().configuration
+    made_with = deltalake.DeltaTable(lake.path(EVENTS)).metadata().configuration
     for name, told, wanted in (
         (BUCKETS, "prepare.user_buckets", str(settings.user_buckets)),
         (ZONE, "time.zone", zone),
     ):
-        found = made_with.get(name, wanted)
+        found = made_with.get(name, "one that it does not tell")
         if found != wanted:
             raise RefusedError(
                 f"{told}={wanted}: this lake was made with {found}; set it back, or prepare into a new lake"
@@ -86,7 +86,7 @@ def reach(lake: Lake) -> date | None:
 
 
 BUCKETS, ZONE = "sparkrec.user_buckets", "sparkrec.zone"
-"""Properties of `histories`: what a lake was made with."""
+"""Properties of `events`: what a lake was made with."""
 
 
 def _versions_left(lake: Lake) -> dict[str, int]:

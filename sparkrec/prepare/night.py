@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import reduce
@@ -21,9 +22,9 @@ from sparkrec.errors import RefusedError
 from sparkrec.files import NewFile
 from sparkrec.lake import Lake
 from sparkrec.parquet import open_file
-from sparkrec.prepare.busy import BUSY
+from sparkrec.prepare.busy import AFTERWARDS, BUSY
 from sparkrec.prepare.clean import LATER, judge
-from sparkrec.prepare.inputs import Input
+from sparkrec.prepare.inputs import PACKED_BYTES, Input
 from sparkrec.prepare.ledger import Ledger, check_day, check_share, check_usual, keep_ledger
 from sparkrec.prepare.patch import patch_units
 from sparkrec.prepare.plan import OWN, NightPlan
@@ -61,13 +62,15 @@ def take_in(
     """Decide where every raw row goes; raise before anything is written if the input cannot be used."""
     stored = lake.files(EVENTS)
     own_rows = _own_rows(lake, stored, run_date)
-    plan = _plan(lake, stored, own_rows, source, place, run_date, settings)
-    judged = reduce(
-        DataFrame.unionByName,
-        (judge(read_clicks(lake.spark, piece), piece.source, run_date, asked_at) for piece in place.pieces),
-    )
-    _keep_sources(plan, judged)
-    told, rows_in, later = _run_splits(plan, judged, own_rows, place.path)
+    with _refusing(place.path):
+        clicks = [read_clicks(lake.spark, piece) for piece in place.pieces]
+        about_rows = place.about_rows or sum(_guess_rows(rows) for rows in clicks)
+    plan = _plan(lake, stored, own_rows, source.time.zone, about_rows, run_date, settings)
+    with _refusing(place.path):
+        _keep_sources(plan, clicks)
+        pieces = zip(clicks, place.pieces, strict=True)
+        judged = [judge(rows, piece.source, run_date, asked_at) for rows, piece in pieces]
+        told, rows_in, later = _run_splits(plan, reduce(DataFrame.unionByName, judged), own_rows)
     ledger = keep_ledger(told, rows_in, later)
     check_day(ledger, run_date, place.path, settings.allow_empty_day)
     check_share(ledger, settings.max_quarantine_share, place.path)
@@ -111,18 +114,18 @@ def _plan(
     lake: Lake,
     stored: pl.DataFrame | None,
     own_rows: DataFrame | None,
-    source: Source,
-    place: Input,
+    zone: str,
+    about_rows: int,
     run_date: date,
     settings: PrepareSettings,
 ) -> NightPlan:
     staging = Path(lake.staging_root())
     buckets = settings.user_buckets
-    about_splits = -(-place.about_rows // settings.split_rows)
+    about_splits = -(-about_rows // settings.split_rows)
     plan = NightPlan(
         run_date=run_date,
         oldest=_oldest(stored, own_rows, run_date, settings.late_days),
-        zone=source.time.zone,
+        zone=zone,
         settings=settings,
         num_splits=buckets * max(1, -(-about_splits // buckets)),
         staging=str(staging),
@@ -135,6 +138,20 @@ def _plan(
     list_bucket_files(lake, HISTORIES, Path(plan.history_files))
     _list_busy_days(lake, run_date, plan.oldest, Path(plan.busy_days))
     return plan
+
+
+@contextmanager
+def _refusing(where: str) -> Iterator[None]:
+    """Turn what Spark says of an input that it cannot read into a refusal."""
+    try:
+        yield
+    except (PySparkException, Py4JJavaError) as error:
+        raise RefusedError(f"{where}: {_cause(error)}; no table was changed") from error
+
+
+def _guess_rows(clicks: DataFrame) -> int:
+    """Guess the rows of files that only Spark can see, from their bytes."""
+    return int(clicks._jdf.queryExecution().optimizedPlan().stats().sizeInBytes().longValue()) // PACKED_BYTES
 
 
 def _own_rows(lake: Lake, stored: pl.DataFrame | None, run_date: date) -> DataFrame | None:
@@ -161,11 +178,12 @@ def _oldest(stored: pl.DataFrame | None, own_rows: DataFrame | None, run_date: d
 
 
 def _list_busy_days(lake: Lake, run_date: date, oldest: date | None, to: Path) -> None:
-    """Write the users' days that were refused as a bot's: what comes late of them is a bot's too.
+    """Write the users' days that were refused as a bot's: what comes late of them is refused too.
 
-    Of an earlier run of this date only what it took back counts: the rest of what it refused is in the input again.
+    Of an earlier run of this date only what it took back counts: the rest of what it refused is in the input again. A
+    day that was refused for an earlier one's sake is no reason by itself, or a delivery could never be corrected.
     """
-    busy = pl.DataFrame(schema={"user_id": pl.String, "event_date": pl.Date})
+    busy = pl.DataFrame(schema={"user_id": pl.String, "event_date": pl.Date, "refusal": pl.String})
     files = lake.files(QUARANTINE)
     if files is not None and len(files):
         if oldest:  # a day is refused on its own night at the earliest
@@ -173,26 +191,27 @@ def _list_busy_days(lake: Lake, run_date: date, oldest: date | None, to: Path) -
         parts = [
             open_file(local_file(lake.path(QUARANTINE), path))
             .filter(pl.col("reason").is_in(BUSY) & (pl.col("source_file").is_null() | pl.lit(day != run_date)))
-            .select("user_id", "event_date")
+            .select("user_id", "event_date", refusal=pl.col("reason") if day == run_date else pl.lit(AFTERWARDS))
             .unique()
             .collect()
             for path, day in files.select("path", "partition.run_date").iter_rows()
         ]
-        busy = pl.concat([busy, *parts]).unique().sort("user_id", "event_date")
+        # 'bot' and 'burst' come before AFTERWARDS, as the first of a day counts.
+        busy = pl.concat([busy, *parts]).unique().sort("user_id", "event_date", "refusal")
     busy.write_parquet(to)
 
 
-def _keep_sources(plan: NightPlan, judged: DataFrame) -> None:
+def _keep_sources(plan: NightPlan, pieces: Sequence[DataFrame]) -> None:
     """Write the input files' paths by their hash: the hash is what travels with 20 million rows."""
     # Spark writes the same path with one slash here and with three there.
-    paths = [path.replace("file:///", "file:/") for path in judged.inputFiles()]
-    named = judged.sparkSession.range(1).select(F.explode(F.lit(paths)).alias("source_file"))
+    paths = [path.replace("file:///", "file:/") for clicks in pieces for path in clicks.inputFiles()]
+    named = pieces[0].sparkSession.range(1).select(F.explode(F.lit(paths)).alias("source_file"))
     keys = named.select(F.xxhash64("source_file").alias("key"), "source_file").collect()
     Path(plan.sources).write_text(json.dumps({str(row["key"]): row["source_file"] for row in keys}))
 
 
 def _run_splits(
-    plan: NightPlan, judged: DataFrame, own_rows: DataFrame | None, where: str
+    plan: NightPlan, judged: DataFrame, own_rows: DataFrame | None
 ) -> tuple[list[dict[str, Any]], int, int]:
     """Run the tasks; return their reports, the raw rows read, and how many of those are of later days."""
     seen = Observation("rows")
@@ -204,15 +223,12 @@ def _run_splits(
         rows = rows.unionByName(own_rows.select(_own_columns()))
     split = F.pmod("user_key", F.lit(plan.num_splits)).cast("int")
     found = rows.repartitionById(plan.num_splits, split).mapInArrow(take_in_split(plan), REPORT)
-    try:
-        with sql_settings(
-            judged.sparkSession,
-            spark__sql__execution__arrow__maxRecordsPerBatch=ARROW_ROWS,
-            spark__sql__files__maxPartitionBytes=SCAN_BYTES,
-        ):
-            told = reports(found)
-    except (PySparkException, Py4JJavaError) as error:
-        raise RefusedError(f"{where}: {_cause(error)}; no table was changed") from error
+    with sql_settings(
+        judged.sparkSession,
+        spark__sql__execution__arrow__maxRecordsPerBatch=ARROW_ROWS,
+        spark__sql__files__maxPartitionBytes=SCAN_BYTES,
+    ):
+        told = reports(found)
     return told, int(seen.get["rows_in"]), int(seen.get["later"])
 
 
