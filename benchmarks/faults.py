@@ -1,26 +1,29 @@
 """Scripted faults, longer than tests may be: `make faults`.
 
-A night is killed with SIGKILL in each of its five stages, then run again with the same command; its tables must equal
-those of a night that nobody disturbed. Then every kind of unusable input is given to the real command line, which must
-end with a code other than 0, name the place, and leave every table as it was.
+A night is killed with SIGKILL in each of its five stages, and prepare between each two of its commits, then run again
+with the same command; its tables must equal those of a night that nobody disturbed. Then every kind of unusable input
+is given to the real command line, which must end with a code other than 0, name the place, and leave every table as it
+was.
 """
 
 import gzip
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
 import psutil
 
 ROOT = Path(__file__).parents[1]
-DATE = "2024-03-05"
+DAY_BEFORE, DATE = "2024-03-04", "2024-03-05"
 QUICK = ("train.max_epochs=3", "train.width=32", "train.batch_size_per_rank=32")
 COMPARED = ("events", "quarantine", "items", "item_days", "histories", "windows", "recommendations", "metrics")
 
@@ -52,55 +55,128 @@ def commits(lake: Path) -> dict[str, int]:
     return {log.parent.name: len(list(log.glob("*.json"))) for log in lake.glob("*/_delta_log")}
 
 
-def written(lake: Path, table: str, commit: int = 1) -> Callable[[], bool]:
-    return (lake / table / "_delta_log" / f"{commit:020d}.json").exists
+@dataclass(frozen=True)
+class Moment:
+    """When to pull the plug, seen from traces in the lake (glob patterns): from `reached` on, and before `passed`."""
+
+    name: str
+    reached: str
+    passed: str
 
 
-def kill_moments(lake: Path) -> dict[str, Callable[[], bool]]:
-    """When to pull the plug: a moment inside each stage, seen from its traces in the lake."""
-    return {
-        "prepare, splits at work and nothing written": (lake / "_staging" / "steps").exists,
-        "prepare, events written and the rest not": written(lake, "events"),
-        "prepare, items written and histories not": written(lake, "items"),
-        "window, its table made and nothing in it": (lake / "windows").exists,
-        "train, model saved and not yet in models": lambda: bool(list(lake.glob("_models/*/training.json"))),
-        "recommend, the night staged and not published": (lake / "_staging" / "recommendations").exists,
-        "recommend, published and the champion not named": written(lake, "recommendations"),
-        "evaluate, its table made and nothing in it": (lake / "metrics").exists,
-    }
+def commit_of(table: str, version: int) -> str:
+    return f"{table}/_delta_log/{version:020d}.json"
 
 
-def kill_at(command: list[str], moment: Callable[[], bool]) -> str:
+# A table's version 0 is empty.
+FIRST_NIGHT = [
+    Moment("prepare, splits at work and nothing written", "_staging/steps", commit_of("events", 1)),
+    Moment("prepare, events written and items not", commit_of("events", 1), commit_of("items", 1)),
+    Moment("window, its table made and nothing in it", "windows", commit_of("windows", 1)),
+    Moment("train, model saved and not yet in models", "_models/*/training.json", commit_of("models", 1)),
+    Moment("recommend, staged, not published", "_staging/recommendations", commit_of("recommendations", 1)),
+    Moment("recommend, published and the champion not named", commit_of("recommendations", 1), commit_of("models", 2)),
+    Moment("evaluate, its table made and nothing in it", "metrics", commit_of("metrics", 1)),
+]
+
+
+def second_night_moments(before: dict[str, int]) -> list[Moment]:
+    """Moments between the commits of prepare, on top of a night that is there. In: commits that the tables have."""
+    order = ("quarantine", "events", "item_days", "items", "histories", "runs")
+    return [
+        Moment(
+            f"a second night, {one} written and {other} not",
+            commit_of(one, before[one]),
+            commit_of(other, before[other]),
+        )
+        for one, other in pairwise(order)
+    ]
+
+
+def kill_at(command: list[str], lake: Path, moment: Moment) -> str:
+    """Run the command and kill all its processes at the moment; say how it went."""
     process = subprocess.Popen(
         command, cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    while not moment():
+    driver = None
+    while not any(lake.glob(moment.reached)):
         if process.poll() is not None:
             return "ended before the moment came"
-        time.sleep(0.01)
-    for member in psutil.process_iter():
+        driver = driver or next((one for one in members(process.pid) if "jobs/" in " ".join(one.cmdline()[1:2])), None)
+        time.sleep(0.001 if driver else 0.1)
+    for member in [*([driver] if driver else []), *members(process.pid)]:
         try:
-            if os.getsid(member.pid) == process.pid:
-                member.send_signal(signal.SIGKILL)
+            member.send_signal(signal.SIGKILL)
         except (ProcessLookupError, psutil.Error):
             continue
     process.wait()
-    return "killed"
+    return "missed" if any(lake.glob(moment.passed)) else "killed"
 
 
-def kills(sample: Path, folder: Path, unbroken: Path) -> list[Outcome]:
+def members(session: int) -> Iterator[psutil.Process]:
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == session:
+                yield process
+        except (ProcessLookupError, psutil.Error):
+            continue
+
+
+def kill_and_repeat(
+    moments: list[Moment], start: Callable[[Path], list[str]], base: Path | None, whole: Path
+) -> list[Outcome]:
+    """Kill a command at every moment, each on a lake of its own, run it again, and compare with an unbroken lake."""
     outcomes = []
-    for number, fault in enumerate(kill_moments(folder)):
-        lake = folder / f"killed-{number}"
+    for number, moment in enumerate(moments):
         started = time.monotonic()
-        how = kill_at(night(sample, lake), kill_moments(lake)[fault])
-        again = run(night(sample, lake))
-        differ = [name for name in COMPARED if again.returncode or content(lake, name) != content(unbroken, name)]
+        for attempt in range(5):  # the next commit may follow within milliseconds
+            lake = whole.with_name(f"killed-{whole.name}-{number}-{attempt}")
+            if base:
+                shutil.copytree(base, lake)
+            how = kill_at(start(lake), lake, moment)
+            if how != "missed":
+                break
+        again = run(start(lake))
+        there = [name for name in COMPARED if (whole / name).exists()]
+        differ = [name for name in there if again.returncode or content(lake, name) != content(whole, name)]
         observed = f"{how}; run again: code {again.returncode}, tables that differ: {', '.join(differ) or 'none'}"
         passed = how == "killed" and not again.returncode and not differ
-        outcomes.append(Outcome(f"SIGKILL in {fault}", passed, time.monotonic() - started, observed))
+        outcomes.append(Outcome(f"SIGKILL in {moment.name}", passed, time.monotonic() - started, observed))
         print(f"  {outcomes[-1]}", flush=True)
     return outcomes
+
+
+def second_nights(sample: Path, folder: Path) -> list[Outcome]:
+    """Kill prepare between each two of its commits when the lake has a night, and late rows change its days."""
+
+    def prepare(lake: Path, date: str = DATE) -> list[str]:
+        return night(sample, lake, "--date", date, job="prepare")
+
+    base, whole = folder / "one-night", folder / "two-nights"
+    before_night = [run(prepare(base, DAY_BEFORE)).returncode]
+    before = commits(base)
+    shutil.copytree(base, whole)
+    before_night.append(run(prepare(whole)).returncode)
+    if any(before_night):
+        return [Outcome("a second night", False, 0.0, "the undisturbed one failed")]
+    return kill_and_repeat(second_night_moments(before), prepare, base, whole)
+
+
+def two_at_once(sample: Path, folder: Path, unbroken: Path) -> list[Outcome]:
+    """Start the same command while it is running: one of them is refused, and the other one's tables stand."""
+    started = time.monotonic()
+    command = night(sample, folder / "twice", job="prepare")
+    first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (folder / "twice" / "_staging").exists() and first.poll() is None:
+        time.sleep(0.01)
+    second = run(command)
+    said = second.stdout + second.stderr
+    ended = first.wait()
+    tables = ("events", "items", "histories")
+    differ = [name for name in tables if ended or content(folder / "twice", name) != content(unbroken, name)]
+    passed = second.returncode == 1 and "another job is writing it" in said and not differ
+    observed = f"codes {ended} and {second.returncode}: {said.strip().splitlines()[-1][-120:]}"
+    return [Outcome("the same date twice at once", passed, time.monotonic() - started, observed)]
 
 
 def bad_inputs(sample: Path, folder: Path, lake: Path) -> list[Outcome]:
@@ -184,7 +260,9 @@ def main() -> None:
         first = run(night(sample, unbroken))
         if first.returncode:
             sys.exit(f"faults: the undisturbed night failed\n{first.stderr}")
-        outcomes = full_disk(sample, folder) + bad_inputs(sample, folder, unbroken) + kills(sample, folder, unbroken)
+        outcomes = full_disk(sample, folder) + bad_inputs(sample, folder, unbroken)
+        outcomes += two_at_once(sample, folder, unbroken) + second_nights(sample, folder)
+        outcomes += kill_and_repeat(FIRST_NIGHT, lambda lake: night(sample, lake), None, unbroken)
     print("| fault | passed | seconds | observed |\n|---|---|---|---|")
     for outcome in outcomes:
         passed = "yes" if outcome.passed else "**no**"
