@@ -11,7 +11,8 @@ from sparkrec.config.settings import PrepareSettings
 from sparkrec.errors import RefusedError
 from sparkrec.lake import Lake, locked
 from sparkrec.prepare.as_of import known_as_of
-from sparkrec.prepare.items import number_by_id
+from sparkrec.prepare.items import describe_items, number_by_id
+from sparkrec.tables import EVENTS
 from tests.running import commits, content, day, run_job, table, write_clicks
 
 SAMPLE = ("--source", "conf/sources/sample.yaml")
@@ -184,6 +185,16 @@ def numbers(spark: SparkSession, partitions: int) -> dict[str, int]:
 def test_indices_are_the_order_of_the_ids_whatever_the_partitions(spark: SparkSession) -> None:
     expected = {name: 17 + place for place, name in enumerate(sorted(f"i{n}" for n in range(500)))}
     assert numbers(spark, 1) == numbers(spark, 7) == expected
+
+
+def test_the_sample_of_users_is_those_with_the_smallest_hashes(
+    spark: SparkSession, two_nights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sparkrec.prepare.items.MAX_VISITORS", 1)
+    events = Lake(spark, str(two_nights / "lake")).read(EVENTS)
+    keys = [row["key"] for row in spark.sql("SELECT xxhash64(explode(array('ann', 'bob'))) AS key").collect()]
+    samples = {row["item_id"]: row["user_sample"] for row in describe_items(events).collect()}
+    assert samples == {"i0": [keys[1]], "i1": [min(keys)], "i2": [keys[0]]}
 
 
 def refused(spark: SparkSession, lake: Path, told: str, *words: object) -> None:

@@ -19,13 +19,13 @@ def count_item_days(events: DataFrame) -> DataFrame:
 def describe_items(events: DataFrame) -> DataFrame:
     """In: all events. Out: a row is one item with its counts, its days, its users, and what was told of it last."""
     on_items = events.where(F.col("item_id").isNotNull())
-    return on_items.groupBy("item_id").agg(
+    described = on_items.groupBy("item_id").agg(
         F.min("event_date").alias("first_seen"),
         F.max("event_date").alias("last_seen"),
         F.count("*").alias("num_events"),
-        _sample(F.collect_set(F.xxhash64("user_id"))).alias("user_sample"),
         *_latest({name: F.unix_micros("event_ts") for name in TOLD}),
     )
+    return described.join(_sample_users(on_items), "item_id", how="inner")  # one row per item_id on both sides
 
 
 def rebuild_items(items: DataFrame, described: DataFrame) -> DataFrame:
@@ -88,8 +88,13 @@ def _latest(told_at: dict[str, Column]) -> list[Column]:
     return columns
 
 
-def _sample(user_keys: Column) -> Column:
-    return F.slice(F.sort_array(user_keys), 1, MAX_VISITORS)
+def _sample_users(on_items: DataFrame) -> DataFrame:
+    """Return user_sample of every item: the smallest hashes of its users."""
+    visits = on_items.select("item_id", F.xxhash64("user_id").alias("user_key")).distinct()
+    # Spark drops what lies beyond the limit before it brings an item's users together.
+    place = F.row_number().over(W.partitionBy("item_id").orderBy("user_key"))
+    smallest = visits.withColumn("place", place).where(F.col("place") <= MAX_VISITORS)
+    return smallest.groupBy("item_id").agg(F.sort_array(F.collect_list("user_key")).alias("user_sample"))
 
 
 def _num_users(user_sample: Column) -> Column:
