@@ -70,7 +70,7 @@ def commit_of(table: str, version: int) -> str:
 
 # A table's version 0 is empty.
 FIRST_NIGHT = [
-    Moment("prepare, splits at work and nothing written", "_staging/steps", commit_of("events", 1)),
+    Moment("prepare, splits at work and nothing written", "_staging/steps", commit_of("quarantine", 1)),
     Moment("prepare, events written and items not", commit_of("events", 1), commit_of("items", 1)),
     Moment("window, its table made and nothing in it", "windows", commit_of("windows", 1)),
     Moment("train, model saved and not yet in models", "_models/*/training.json", commit_of("models", 1)),
@@ -102,7 +102,7 @@ def kill_at(command: list[str], lake: Path, moment: Moment) -> str:
     while not any(lake.glob(moment.reached)):
         if process.poll() is not None:
             return "ended before the moment came"
-        driver = driver or next((one for one in members(process.pid) if "jobs/" in " ".join(one.cmdline()[1:2])), None)
+        driver = driver or next((one for one in members(process.pid) if is_driver(one)), None)
         time.sleep(0.001 if driver else 0.1)
     for member in [*([driver] if driver else []), *members(process.pid)]:
         try:
@@ -111,6 +111,13 @@ def kill_at(command: list[str], lake: Path, moment: Moment) -> str:
             continue
     process.wait()
     return "missed" if any(lake.glob(moment.passed)) else "killed"
+
+
+def is_driver(process: psutil.Process) -> bool:
+    try:
+        return "jobs/" in " ".join(process.cmdline()[1:2])
+    except psutil.Error:  # it has ended meanwhile
+        return False
 
 
 def members(session: int) -> Iterator[psutil.Process]:
@@ -150,15 +157,16 @@ def second_nights(sample: Path, folder: Path) -> list[Outcome]:
     """Kill prepare between each two of its commits when the lake has a night, and late rows change its days."""
 
     def prepare(lake: Path, date: str = DATE) -> list[str]:
-        return night(sample, lake, "--date", date, job="prepare")
+        return night(sample / f"{date}.csv", lake, "--date", date, job="prepare")
 
     base, whole = folder / "one-night", folder / "two-nights"
     before_night = [run(prepare(base, DAY_BEFORE)).returncode]
     before = commits(base)
     shutil.copytree(base, whole)
     before_night.append(run(prepare(whole)).returncode)
-    if any(before_night):
-        return [Outcome("a second night", False, 0.0, "the undisturbed one failed")]
+    second = whole / commit_of("events", before["events"])
+    if any(before_night) or '"remove"' not in second.read_text():
+        return [Outcome("a second night", False, 0.0, "the undisturbed one failed, or had no late rows")]
     return kill_and_repeat(second_night_moments(before), prepare, base, whole)
 
 
@@ -167,7 +175,7 @@ def two_at_once(sample: Path, folder: Path, unbroken: Path) -> list[Outcome]:
     started = time.monotonic()
     command = night(sample, folder / "twice", job="prepare")
     first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not (folder / "twice" / "_staging").exists() and first.poll() is None:
+    while not (folder / "twice" / "_lock").exists() and first.poll() is None:
         time.sleep(0.01)
     second = run(command)
     said = second.stdout + second.stderr

@@ -48,6 +48,15 @@ def test_a_day_that_was_a_bots_stays_one() -> None:
     assert refusals(marked) == {("bot", 2): {AFTERWARDS}, ("bot", 3): {None}}
 
 
+def test_a_rule_that_is_broken_now_is_told_before_one_that_was_broken_then() -> None:
+    before = pl.DataFrame({"user_id": ["fast"], "event_date": [date(2024, 3, 2)], "refusal": [AFTERWARDS]})
+    told = rows(*(("fast", 2, n) for n in range(4)))
+    assert refusals(refuse_busy(told, before, 99, 3)) == {("fast", 2): {"burst"}}
+    assert refusals(refuse_busy(told, before, 3, 3)) == {("fast", 2): {"bot"}}
+    own = before.with_columns(pl.lit("burst").alias("refusal"))
+    assert refusals(refuse_busy(told[:1], own, 99, 3)) == {("fast", 2): {"burst"}}
+
+
 def test_events_over_the_cap_are_the_last_in_time() -> None:
     told = rows(*(("all", 2, n) for n in range(5)), ("ann", 2, 0)).with_columns(
         pl.lit(None, dtype=pl.String).alias("refusal")

@@ -13,6 +13,8 @@ from pyspark.sql import SparkSession
 from sparkrec.config.settings import PrepareSettings
 from sparkrec.lake import Lake
 from sparkrec.prepare.heal import heal
+from sparkrec.prepare.news import NUM_GROUPS
+from sparkrec.tables import ITEMS
 from tests.running import content, run_job, table, write_clicks
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
@@ -151,6 +153,15 @@ def test_a_night_run_again_changes_nothing(spark: SparkSession, shuffled: Path) 
     before = {name: content(shuffled, name) for name in ("events", "items", "item_days", "histories", "quarantine")}
     prepare(spark, shuffled, shuffled.parent / f"{DAYS - 1}" / "clicks.csv", DAYS - 1)
     assert {name: content(shuffled, name) for name in before} == before
+
+
+def test_items_described_in_shares_are_the_same(
+    spark: SparkSession, at_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sparkrec.prepare.vocabulary.PART_BYTES", 1)
+    nights = by_nights(spark, tmp_path, deliver(make_rows(), 0.0, 1))
+    assert len(Lake(spark, str(nights)).files(ITEMS)) > NUM_GROUPS // 2, "some groups of so few items are empty"
+    assert content(nights, "items", ("item_idx",)) == content(at_once, "items", ("item_idx",))
 
 
 def test_the_plain_computation_agrees(spark: SparkSession, shuffled: Path) -> None:

@@ -3,11 +3,13 @@
 import bz2
 import gzip
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
@@ -173,6 +175,37 @@ def test_parts_of_a_second_are_kept_and_do_not_cross_midnight(
     pl.DataFrame({"u": ["a"], "i": ["x"], "t": [value]}).write_parquet(clicks / "c.parquet")
     (row,) = judged(spark, short(tmp_path, "parquet", "seconds"), clicks, date(2024, 3, 31)).collect()
     assert (row["verdict"], row["event_us"]) == (None, 1_711_929_599_600_000)
+
+
+def test_the_times_that_spark_itself_writes_are_read(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "clicks").mkdir()
+    times = pa.array([datetime(2024, 3, 31, 12)], pa.timestamp("us", "UTC"))
+    rows = pa.table({"u": ["a"], "i": ["x"], "t": times})
+    pq.write_table(rows, tmp_path / "clicks" / "c.parquet", use_deprecated_int96_timestamps=True)
+    source = short(tmp_path, "parquet", "iso", "Europe/Berlin")
+    (row,) = judged(spark, source, tmp_path / "clicks", date(2024, 3, 31)).collect()
+    assert (row["verdict"], row["event_us"]) == (None, NOON_US)
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "read"),
+    [
+        ("float32", 2.0**24, None),
+        ("float32", 5.0, "5"),
+        ("decimal(38, 0)", Decimal(10**30 + 1), str(10**30 + 1)),
+        ("decimal(20, 2)", Decimal("7.00"), "7"),
+        ("decimal(20, 2)", Decimal("7.50"), None),
+    ],
+)
+def test_an_id_of_any_kind_of_number_is_itself_or_none(
+    spark: SparkSession, tmp_path: Path, kind: str, written: float | Decimal, read: str | None
+) -> None:
+    (tmp_path / "clicks").mkdir()
+    number = pa.float32() if kind == "float32" else pa.decimal128(*(int(n) for n in kind[8:-1].split(",")))
+    rows = pa.table({"u": pa.array([written], number), "i": ["x"], "t": ["2024-03-31"]})
+    pq.write_table(rows, tmp_path / "clicks" / "c.parquet")
+    (row,) = judged(spark, short(tmp_path, "parquet"), tmp_path / "clicks", date(2024, 3, 31)).collect()
+    assert row["user_id"] == read
 
 
 def test_whole_numbers_with_gaps_are_the_same_ids(spark: SparkSession, tmp_path: Path) -> None:

@@ -26,11 +26,14 @@ def refuse_busy(
         .agg(pl.len().alias("num_events"))
     )
     bursts = per_minute.filter(pl.col("num_events") > max_minute_events).select("user_id", "event_date").unique()
+    broke_a_rule = pl.col("refusal").is_in(BUSY)
+    known = known_busy.select("user_id", "event_date", "refusal")
     marks = pl.concat(
         [
             bots.select("user_id", "event_date", pl.lit("bot").alias("refusal")),
-            known_busy.select("user_id", "event_date", "refusal"),
+            known.filter(broke_a_rule),
             bursts.with_columns(pl.lit("burst").alias("refusal")),
+            known.filter(~broke_a_rule),
         ]
     ).unique(["user_id", "event_date"], keep="first", maintain_order=True)
     if not len(marks):

@@ -58,7 +58,9 @@ def check_lake(lake: Lake, settings: PrepareSettings, zone: str) -> None:
     """Refuse a lake whose users are grouped otherwise, or whose days begin at another hour."""
     if not lake.has(EVENTS):
         return
-    made_with = deltalake.DeltaTable(lake.path(EVENTS)).metadata().configuration
+    # Lakes of the first days tell it in `histories`.
+    tables = [deltalake.DeltaTable(lake.path(table)) for table in (HISTORIES, EVENTS) if lake.has(table)]
+    made_with = {name: value for table in tables for name, value in table.metadata().configuration.items()}
     for name, told, wanted in (
         (BUCKETS, "prepare.user_buckets", str(settings.user_buckets)),
         (ZONE, "time.zone", zone),

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from deltalake.exceptions import DeltaError
 
 from sparkrec.config import Source
 from sparkrec.errors import RefusedError
-from sparkrec.files import is_table, list_files
+from sparkrec.files import list_files
 from sparkrec.lake import local_path
 
 SPARK_UNPACKS = (".snappy", ".deflate")
@@ -57,7 +58,7 @@ def resolve_input(source: Source, path: str | None, run_date: date) -> Input:
     if not files:
         raise RefusedError(f"input {wanted}: no such file or folder; check the path{_sample_hint(source)}")
     if source.format == "delta":
-        return Input(wanted, (Piece(source, (wanted,)),), _rows_of_table(str(local_path(wanted))))
+        return Input(wanted, (Piece(source, (wanted,)),), _rows_of_table(local_path(wanted) or Path(wanted)))
     full = [file for file in files if file.stat().st_size]
     if not full:
         raise RefusedError(f"input {wanted}: empty ({len(files)} file(s), 0 bytes); was the download cut off?")
@@ -116,12 +117,16 @@ def _types(source: Source, files: list[Path]) -> dict[str, str]:
     return {name: kind for name, (kind, _) in first.items()}
 
 
-def _rows_of_table(path: str) -> int:
-    if not is_table(path):
+def _rows_of_table(path: Path) -> int | None:
+    if not any((folder / "_delta_log").is_dir() for folder in (path, *path.parents)):
         raise RefusedError(
             f"input {path}: no Delta table (it has no _delta_log); check the path, or the source's format"
         )
-    return int(list_files(path)["num_records"].fill_null(0).sum())
+    try:
+        counts = list_files(str(path))["num_records"]
+    except DeltaError:  # a folder inside a table, or a table of a kind that only Spark reads
+        return None
+    return None if counts.null_count() else int(counts.sum())
 
 
 def _about_rows(file: Path, source: Source) -> int:

@@ -1,43 +1,30 @@
 """One night's raw rows, through one shuffle into tasks that hold all rows of a user, and what these tasks found."""
 
-import json
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
-from pyspark.sql import Column, DataFrame, Observation
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from sparkrec.config import Source
 from sparkrec.config.settings import PrepareSettings
-from sparkrec.errors import RefusedError
 from sparkrec.files import NewFile
 from sparkrec.lake import Lake
 from sparkrec.parquet import open_file
 from sparkrec.prepare.busy import AFTERWARDS, BUSY
-from sparkrec.prepare.clean import LATER, judge
-from sparkrec.prepare.inputs import PACKED_BYTES, Input
+from sparkrec.prepare.inputs import Input
 from sparkrec.prepare.ledger import Ledger, check_day, check_share, check_usual, keep_ledger
 from sparkrec.prepare.patch import patch_units
-from sparkrec.prepare.plan import OWN, NightPlan
-from sparkrec.prepare.read import read_clicks
-from sparkrec.prepare.split import JUDGED, take_in_split
+from sparkrec.prepare.plan import NightPlan
+from sparkrec.prepare.scan import open_clicks, run_splits
 from sparkrec.prepare.staged import new_files
 from sparkrec.prepare.stored import local_file
 from sparkrec.tables import EVENTS, HISTORIES, QUARANTINE, Table
-from sparkrec.tasks import REPORT, reports, run_tasks, sql_settings
-
-ARROW_ROWS = "65536"
-SCAN_BYTES = "32m"
-"""Raw bytes that a task reads: small, for cores that end together."""
+from sparkrec.tasks import run_tasks
 
 
 @dataclass(frozen=True)
@@ -62,15 +49,9 @@ def take_in(
     """Decide where every raw row goes; raise before anything is written if the input cannot be used."""
     stored = lake.files(EVENTS)
     own_rows = _own_rows(lake, stored, run_date)
-    with _refusing(place.path):
-        clicks = [read_clicks(lake.spark, piece) for piece in place.pieces]
-        about_rows = place.about_rows or sum(_guess_rows(rows) for rows in clicks)
+    clicks, about_rows = open_clicks(lake.spark, place)
     plan = _plan(lake, stored, own_rows, source.time.zone, about_rows, run_date, settings)
-    with _refusing(place.path):
-        _keep_sources(plan, clicks)
-        pieces = zip(clicks, place.pieces, strict=True)
-        judged = [judge(rows, piece.source, run_date, asked_at) for rows, piece in pieces]
-        told, rows_in, later = _run_splits(plan, reduce(DataFrame.unionByName, judged), own_rows)
+    told, rows_in, later = run_splits(plan, place, clicks, own_rows, asked_at)
     ledger = keep_ledger(told, rows_in, later)
     check_day(ledger, run_date, place.path, settings.allow_empty_day)
     check_share(ledger, settings.max_quarantine_share, place.path)
@@ -140,20 +121,6 @@ def _plan(
     return plan
 
 
-@contextmanager
-def _refusing(where: str) -> Iterator[None]:
-    """Turn what Spark says of an input that it cannot read into a refusal."""
-    try:
-        yield
-    except (PySparkException, Py4JJavaError) as error:
-        raise RefusedError(f"{where}: {_cause(error)}; no table was changed") from error
-
-
-def _guess_rows(clicks: DataFrame) -> int:
-    """Guess the rows of files that only Spark can see, from their bytes."""
-    return int(clicks._jdf.queryExecution().optimizedPlan().stats().sizeInBytes().longValue()) // PACKED_BYTES
-
-
 def _own_rows(lake: Lake, stored: pl.DataFrame | None, run_date: date) -> DataFrame | None:
     """Return who has events of an earlier run of this date, and on which days; None on a first run of it."""
     if stored is None or not len(stored):
@@ -196,59 +163,8 @@ def _list_busy_days(lake: Lake, run_date: date, oldest: date | None, to: Path) -
             .collect()
             for path, day in files.select("path", "partition.run_date").iter_rows()
         ]
-        # 'bot' and 'burst' come before AFTERWARDS, as the first of a day counts.
         busy = pl.concat([busy, *parts]).unique().sort("user_id", "event_date", "refusal")
     busy.write_parquet(to)
-
-
-def _keep_sources(plan: NightPlan, pieces: Sequence[DataFrame]) -> None:
-    """Write the input files' paths by their hash: the hash is what travels with 20 million rows."""
-    # Spark writes the same path with one slash here and with three there.
-    paths = [path.replace("file:///", "file:/") for clicks in pieces for path in clicks.inputFiles()]
-    named = pieces[0].sparkSession.range(1).select(F.explode(F.lit(paths)).alias("source_file"))
-    keys = named.select(F.xxhash64("source_file").alias("key"), "source_file").collect()
-    Path(plan.sources).write_text(json.dumps({str(row["key"]): row["source_file"] for row in keys}))
-
-
-def _run_splits(
-    plan: NightPlan, judged: DataFrame, own_rows: DataFrame | None
-) -> tuple[list[dict[str, Any]], int, int]:
-    """Run the tasks; return their reports, the raw rows read, and how many of those are of later days."""
-    seen = Observation("rows")
-    is_later = F.col("verdict") == LATER
-    counted = judged.observe(seen, F.count(F.lit(1)).alias("rows_in"), F.count_if(is_later).alias("later"))
-    to_take = counted.where(F.col("verdict").isNull() | ~is_later)
-    rows = to_take.withColumn("source", F.xxhash64("source_file")).select(*JUDGED)
-    if own_rows is not None:
-        rows = rows.unionByName(own_rows.select(_own_columns()))
-    split = F.pmod("user_key", F.lit(plan.num_splits)).cast("int")
-    found = rows.repartitionById(plan.num_splits, split).mapInArrow(take_in_split(plan), REPORT)
-    with sql_settings(
-        judged.sparkSession,
-        spark__sql__execution__arrow__maxRecordsPerBatch=ARROW_ROWS,
-        spark__sql__files__maxPartitionBytes=SCAN_BYTES,
-    ):
-        told = reports(found)
-    return told, int(seen.get["rows_in"]), int(seen.get["later"])
-
-
-def _cause(error: Exception) -> str:
-    """Return the file at fault, where Spark names one, and the innermost cause."""
-    text = str(error)
-    file = re.search(r"while reading file (\S+?)\.?\s", text)
-    causes = re.findall(r"Caused by: ([^\n]+)", text) + re.findall(r"^(?:E\s+)?(\w*Error: [^\n]+)", text, re.MULTILINE)
-    last = causes[-1] if causes else text.strip().split("\n")[0]
-    return (f"{file.group(1)} cannot be read, {last}" if file else last)[:500]
-
-
-def _own_columns() -> list[Column]:
-    known = {
-        "user_id": F.col("user_id"),
-        "event_us": F.unix_micros("event_ts"),
-        "verdict": F.lit(OWN),
-        "user_key": F.xxhash64("user_id"),
-    }
-    return [known.get(name, F.lit(None)).cast(kind).alias(name) for name, kind in JUDGED.items()]
 
 
 def _rows_per_day(stored: pl.DataFrame | None, run_date: date) -> Sequence[int]:

@@ -25,18 +25,20 @@ def patch_units(plan: NightPlan, units: list[tuple[str, int]]) -> Callable[[int]
 
 def _patch(plan: NightPlan, day: date, bucket: int) -> list[dict[str, Any]]:
     unit = plan.folder(f"patches/{day}/{bucket}")
-    rows, users = read_files(unit / "rows"), read_files(unit / "users")
+    users = read_files(unit / "users")
     is_unit = (pl.col("user_bucket") == bucket) & (pl.col("event_date") == day)
     files = open_file(plan.event_files).filter(is_unit).collect()
     told: list[dict[str, Any]] = []
-    if len(rows):
-        told.append(write_events(plan, bucket, rows, day, f"{bucket}-changed"))
-    # A file after the other, for the sake of memory; those without any of the users stay as they are.
+    # A file after the other, for the sake of memory.
+    for file in sorted((unit / "rows").glob("*.parquet")):
+        rows = open_file(file).collect()
+        if len(rows):
+            told.append(write_events(plan, bucket, rows, day, f"{bucket}-changed"))
     for path, log_path in files.select("path", "log_path").iter_rows():
         stored = read_file(path, day).rename({"old_session": "session_id"})
         stays = stored.join(users, on="user_id", how="anti", maintain_order="left")
         if len(stays) == len(stored):
-            continue
+            continue  # none of the users is in it
         told.append({"kind": "replaced", "path": log_path})
         if len(stays):
             told.append(write_events(plan, bucket, stays, day, f"{bucket}-others"))

@@ -2,7 +2,7 @@
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import DecimalType, DoubleType, FloatType, StringType, StructType
+from pyspark.sql.types import DecimalType, DoubleType, FloatType, LongType, StringType, StructType
 
 from sparkrec.prepare.inputs import Piece, check_columns
 
@@ -83,17 +83,20 @@ def _typed(rows: DataFrame, name: str | None) -> Column:
 
 def _id(rows: DataFrame, name: str) -> Column:
     """Return an id as text: 52 also where a column of whole numbers with gaps was written as 52.0."""
-    if not isinstance(rows.schema[name].dataType, (FloatType, DoubleType, DecimalType)):
+    kind, number = rows.schema[name].dataType, F.col(f"`{name}`")
+    if not isinstance(kind, (FloatType, DoubleType, DecimalType)):
         return _mapped(name)
-    number = F.col(f"`{name}`")
-    # Beyond 2^53 neighbours are one number already: no id, rather than somebody else's.
-    is_whole = (number % 1 == 0) & (F.abs(number) < 2**53)
-    return F.when(is_whole, number.try_cast("decimal(20,0)").cast("string"))
+    is_whole = number % 1 == 0
+    if not isinstance(kind, DecimalType):
+        # Beyond these neighbours are one number already: no id, rather than somebody else's.
+        is_whole &= F.abs(number) < (2**24 if isinstance(kind, FloatType) else 2**53)
+    return F.when(is_whole, number.try_cast("decimal(38,0)").cast("string"))
 
 
 def _time(rows: DataFrame, name: str, kind: str | None) -> Column:
     """Return the time column; nanoseconds, which Spark hands over as numbers, become its timestamps."""
-    if kind is None or not kind.startswith("timestamp[ns"):
+    is_number = isinstance(rows.schema[name].dataType, LongType)  # Arrow calls INT96 nanoseconds, too
+    if kind is None or not is_number or not kind.startswith("timestamp[ns"):
         return _typed(rows, name)
     instant = F.timestamp_micros(F.call_function("div", F.col(f"`{name}`"), F.lit(1000)))
     return instant if "tz=" in kind else instant.cast("timestamp_ntz")
