@@ -24,10 +24,9 @@ WHERE user_id IS NOT NULL AND event_ts IS NOT NULL AND event_type IN ('view', 'c
 EVENTS = """
 CREATE TEMP TABLE events AS
 SELECT user_id, item_id, event_type, event_ts, user_id || '@' || started AS session_id, price, category, brand, query,
-    event_date, row_number() OVER (PARTITION BY user_id ORDER BY event_ts DESC, item_id DESC, event_type DESC) AS age
+    event_date, place
 FROM (
-    SELECT *, max(opens) OVER (PARTITION BY user_id ORDER BY event_ts, item_id, event_type
-        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS started
+    SELECT *, max(opens) OVER up_to_here AS started, count_if(NOT is_again) OVER up_to_here AS place
     FROM (
         SELECT *, event_ts::date AS event_date,
             CASE WHEN lag(event_ts) OVER w IS NULL OR event_ts - lag(event_ts) OVER w > INTERVAL 30 MINUTE
@@ -36,7 +35,9 @@ FROM (
                 AND item_id IS NOT DISTINCT FROM lag(item_id) OVER w, false) AS is_again
         FROM (SELECT * FROM standing ANTI JOIN bots
             ON standing.user_id = bots.user_id AND standing.event_ts::date = bots.event_date)
-        WINDOW w AS (PARTITION BY user_id ORDER BY event_ts, item_id, event_type)))
+        WINDOW w AS (PARTITION BY user_id ORDER BY event_ts, item_id, event_type))
+    WINDOW up_to_here AS (PARTITION BY user_id ORDER BY event_ts, item_id, event_type
+        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW))
 WHERE NOT is_again
 """
 # Repeated rows do not make a bot: whoever has enough rows is counted again without them.
@@ -56,11 +57,12 @@ SELECT item_id, (row_number() OVER (ORDER BY item_id) + 1)::integer AS item_idx,
     FROM events WHERE item_id IS NOT NULL GROUP BY item_id)
 """
 HISTORIES = """
-COPY (SELECT user_id, list(coalesce(item_idx, 1) ORDER BY age DESC) AS item_idxs,
-        list(event_type ORDER BY age DESC) AS event_types, list(epoch_us(event_ts) ORDER BY age DESC) AS event_tss,
-        list(events.price::float ORDER BY age DESC) AS prices
-    FROM events LEFT JOIN items USING (item_id) WHERE age <= 50 GROUP BY user_id)
-TO '{out}/histories.parquet' (FORMAT parquet, COMPRESSION zstd)
+COPY (SELECT user_id, list(coalesce(item_idx, 1) ORDER BY place) AS item_idxs,
+        list(event_type ORDER BY place) AS event_types, list(epoch_us(event_ts) ORDER BY place) AS event_tss,
+        list(events.price::float ORDER BY place) AS prices
+    FROM (SELECT * FROM events QUALIFY place > max(place) OVER (PARTITION BY user_id) - 50) AS events
+    LEFT JOIN items USING (item_id) GROUP BY user_id)
+TO '{out}/histories.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)
 """
 
 
@@ -76,11 +78,11 @@ def main(raw: str, out: str, threads: int) -> None:
     connection.execute(EVENTS)
     connection.execute("DROP TABLE standing")
     connection.execute(
-        f"COPY (SELECT * EXCLUDE age FROM events) TO '{out}/events'"
-        " (FORMAT parquet, COMPRESSION zstd, PARTITION_BY (event_date))"
+        f"COPY (SELECT * EXCLUDE place FROM events) TO '{out}/events'"
+        " (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, PARTITION_BY (event_date))"
     )
     connection.execute(ITEMS)
-    connection.execute(f"COPY items TO '{out}/items.parquet' (FORMAT parquet, COMPRESSION zstd)")
+    connection.execute(f"COPY items TO '{out}/items.parquet' (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1)")
     connection.execute(HISTORIES.replace("{out}", out))
     seconds = time.monotonic() - started
     (events, sessions) = connection.execute("SELECT count(*), count(DISTINCT session_id) FROM events").fetchall()[0]
