@@ -82,9 +82,9 @@ def observe(name: str, clicks: Path) -> dict[str, Stage]:
 
 
 def longest_share(stages: dict[str, Stage]) -> float:
-    """Return longest over median, the worse of the two stages that took most: the scan and the splits."""
-    by_time = sorted((stage.seconds for stage in stages.values()), key=sum)
-    return max(max(seconds) / median(seconds) for seconds in by_time[-2:])
+    """Return longest over median of the splits: of the stages behind the shuffle the one that took most."""
+    seconds = max((stage.seconds for stage in stages.values() if not stage.shuffle_bytes), key=sum)
+    return max(seconds) / median(seconds)
 
 
 def main() -> None:
