@@ -157,7 +157,8 @@ def second_nights(sample: Path, folder: Path) -> list[Outcome]:
     """Kill prepare between each two of its commits when the lake has a night, and late rows change its days."""
 
     def prepare(lake: Path, date: str = DATE) -> list[str]:
-        return night(sample / f"{date}.csv", lake, "--date", date, job="prepare")
+        loose = ("--set", "prepare.max_quarantine_share=0.5")  # in a small sample a bot's day is a large share
+        return night(sample / f"{date}.csv", lake, "--date", date, *loose, job="prepare")
 
     base, whole = folder / "one-night", folder / "two-nights"
     before_night = [run(prepare(base, DAY_BEFORE)).returncode]
@@ -165,8 +166,8 @@ def second_nights(sample: Path, folder: Path) -> list[Outcome]:
     shutil.copytree(base, whole)
     before_night.append(run(prepare(whole)).returncode)
     second = whole / commit_of("events", before["events"])
-    if any(before_night) or '"remove"' not in second.read_text():
-        return [Outcome("a second night", False, 0.0, "the undisturbed one failed, or had no late rows")]
+    if any(before_night) or not second.exists() or '"remove"' not in second.read_text():
+        sys.exit("faults: the undisturbed second night failed, or had no late rows")
     return kill_and_repeat(second_night_moments(before), prepare, base, whole)
 
 

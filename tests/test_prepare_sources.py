@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +19,7 @@ from sparkrec.errors import RefusedError
 from sparkrec.prepare.clean import KINDS, judge
 from sparkrec.prepare.inputs import resolve_input
 from sparkrec.prepare.read import read_clicks
+from sparkrec.prepare.scan import open_clicks
 
 ASKED_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -229,6 +231,14 @@ def test_the_rows_of_a_delta_table_are_counted_from_its_log(tmp_path: Path) -> N
     (tmp_path / "none" / "file").write_text("x")
     with pytest.raises(RefusedError, match="no Delta table"):
         resolve_input(source, str(tmp_path / "none"), date(2024, 3, 31))
+
+
+def test_rows_that_only_spark_can_count_are_guessed_from_bytes(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("u,i,t\n" + "a,x,2024-03-31 12:00:00\n" * 5_000)
+    place = resolve_input(short(tmp_path, "csv"), str(tmp_path / "c.csv"), date(2024, 3, 31))
+    assert open_clicks(spark, place)[1] == place.about_rows
+    _, guessed = open_clicks(spark, replace(place, about_rows=None))
+    assert 1_000 < guessed < 50_000
 
 
 def test_millis_where_seconds_were_said_are_no_time(spark: SparkSession, tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ def open_clicks(spark: SparkSession, place: Input) -> tuple[list[DataFrame], int
     """Return the raw rows of every piece of the input, and about how many they are."""
     with _refusing(place.path):
         clicks = [read_clicks(spark, piece) for piece in place.pieces]
-        return clicks, place.about_rows or sum(_guess_rows(rows) for rows in clicks)
+        about_rows = place.about_rows
+        return clicks, sum(map(_guess_rows, clicks)) if about_rows is None else about_rows
 
 
 def run_splits(
@@ -65,7 +66,7 @@ def _cause(error: Exception) -> str:
 
 def _guess_rows(clicks: DataFrame) -> int:
     """Guess the rows of files that only Spark can see, from their bytes."""
-    return int(clicks._jdf.queryExecution().optimizedPlan().stats().sizeInBytes().longValue()) // PACKED_BYTES
+    return int(clicks._jdf.queryExecution().optimizedPlan().stats().sizeInBytes()) // PACKED_BYTES
 
 
 def _keep_sources(plan: NightPlan, pieces: Sequence[DataFrame]) -> None:
