@@ -220,7 +220,10 @@ def bad_inputs(sample: Path, folder: Path, lake: Path) -> list[Outcome]:
             ["--source", str(seconds), "--input", str(folder / "millis.csv")],
             "bad time",
         ),
-        "a third of a day's file": (["--input", str(folder / "half.csv")], "is the delivery complete"),
+        "a third of a day's file": (
+            ["--input", str(folder / "half.csv"), "--set", "prepare.max_quarantine_share=0.9"],
+            "is the delivery complete",
+        ),
         "a misspelt setting": (["--set", "train.max_epoch=3"], "did you mean 'max_epochs'"),
         "a value out of range": (["--set", "train.dropout=2"], "train.dropout: wanted less than 1"),
         "a lake that cannot be written": (["--lake", str(folder / "file" / "lake")], "cannot be written"),
