@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
-from pyspark.errors import PySparkException
+from pyspark.errors import PySparkException, PythonException
 from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
 
@@ -25,6 +25,7 @@ from sparkrec.tasks import REPORT, reports, sql_settings
 ARROW_ROWS = "65536"
 SCAN_BYTES = "32m"
 """Raw bytes that a task reads: small, for cores that end together."""
+DISK_FULL = "the disk of the lake or of Spark's scratch folder is full, free some or move it (--lake, spark.local.dir)"
 
 
 def open_clicks(spark: SparkSession, place: Input) -> tuple[list[DataFrame], int]:
@@ -52,6 +53,10 @@ def _refusing(where: str) -> Iterator[None]:
     try:
         yield
     except (PySparkException, Py4JJavaError) as error:
+        if "No space left" in str(error):
+            raise RefusedError(f"{DISK_FULL}: {_cause(error)}; no table was changed") from error
+        if isinstance(error, PythonException):
+            raise  # our own tasks, not the input: the whole trace is wanted
         raise RefusedError(f"{where}: {_cause(error)}; no table was changed") from error
 
 
@@ -59,7 +64,7 @@ def _cause(error: Exception) -> str:
     """Return the file at fault, where Spark names one, and the innermost cause."""
     text = str(error)
     file = re.search(r"while reading file (\S+?)\.?\s", text)
-    causes = re.findall(r"Caused by: ([^\n]+)", text) + re.findall(r"^(?:E\s+)?(\w*Error: [^\n]+)", text, re.MULTILINE)
+    causes = re.findall(r"Caused by: ([^\n]+)", text) + re.findall(r"^([\w.]*Error: [^\n]+)", text, re.MULTILINE)
     last = causes[-1] if causes else text.strip().split("\n")[0]
     return (f"{file.group(1)} cannot be read, {last}" if file else last)[:500]
 
