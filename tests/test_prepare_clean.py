@@ -64,6 +64,15 @@ def test_every_row_gets_its_verdict(
     assert verdicts(spark, sample_source, tmp_path, line) == [verdict]
 
 
+def test_rows_without_a_user_do_not_all_meet_in_one_task(
+    spark: SparkSession, sample_source: Source, tmp_path: Path
+) -> None:
+    lines = [f"2024-03-02 10:00:{second:02} UTC,view,,i1,,,," for second in range(20)]
+    (tmp_path / "clicks.csv").write_text("\n".join([HEAD, *lines]))
+    judged = judge(read(spark, sample_source, tmp_path), sample_source, DAY, ASKED_AT)
+    assert judged.select("user_key").distinct().count() == 20
+
+
 def test_a_malformed_line_is_kept_as_it_was(spark: SparkSession, sample_source: Source, tmp_path: Path) -> None:
     (tmp_path / "clicks.csv").write_text(f"{HEAD}\n2024-03-02 10:00:00 UTC,vi")
     row = read(spark, sample_source, tmp_path).first()

@@ -241,10 +241,11 @@ def test_rows_that_only_spark_can_count_are_guessed_from_bytes(spark: SparkSessi
     assert 1_000 < guessed < 50_000
 
 
-def test_millis_where_seconds_were_said_are_no_time(spark: SparkSession, tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [NOON_US // 1_000, 2**63 - 1, -1], ids=["millis", "beyond 64 bits", "before 1970"])
+def test_a_number_that_is_no_second_of_our_time_is_no_time(spark: SparkSession, tmp_path: Path, value: int) -> None:
     clicks = tmp_path / "clicks"
     clicks.mkdir()
-    pl.DataFrame({"u": ["a"], "i": ["x"], "t": [NOON_US // 1_000]}).write_parquet(clicks / "c.parquet")
+    pl.DataFrame({"u": ["a"], "i": ["x"], "t": [value]}).write_parquet(clicks / "c.parquet")
     (row,) = judged(spark, short(tmp_path, "parquet", "seconds"), clicks, date(2024, 3, 31)).collect()
     assert row["verdict"] == "bad time"
 
