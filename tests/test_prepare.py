@@ -11,8 +11,9 @@ from sparkrec.config.settings import PrepareSettings
 from sparkrec.errors import RefusedError
 from sparkrec.lake import Lake, locked
 from sparkrec.prepare.as_of import known_as_of
-from sparkrec.prepare.items import describe_items, number_by_id
-from sparkrec.tables import EVENTS
+from sparkrec.prepare.items import describe_items, number_by_id, rebuild_items
+from sparkrec.prepare.news import MAX_VISITORS
+from sparkrec.tables import EVENTS, ITEMS
 from tests.running import commits, content, day, run_job, table, write_clicks
 
 SAMPLE = ("--source", "conf/sources/sample.yaml")
@@ -268,3 +269,16 @@ def test_taobao_rows_before_the_period_are_quarantined(spark: SparkSession, shar
     assert len(events) + len(reasons) == 30_958
     assert str(events["event_date"].min()) == "2017-11-25"
     assert events["session_id"].n_unique() == 5_119
+
+
+def test_an_item_has_no_more_users_than_events_however_its_estimate_errs(spark: SparkSession) -> None:
+    # 512 hashes that lie close together at the lower end look like a great crowd.
+    sample = [-(2**63) + number for number in range(MAX_VISITORS)]
+    told = ", ".join(f"{name} string, {name}_us bigint" for name in ("category", "brand"))
+    kinds = f"item_id string, first_seen date, last_seen date, num_events bigint, {told}, price double, price_us bigint"
+    first = day("2024-03-01")
+    row = ("i1", first, first, 600, "a", 1, "b", 1, 1.0, 1, sample)
+    described = spark.createDataFrame([row], f"{kinds}, user_sample array<bigint>")
+    rebuilt = rebuild_items(spark.createDataFrame([], ITEMS.schema), described).first()
+    assert rebuilt is not None
+    assert (rebuilt["num_events"], rebuilt["num_users"]) == (600, 600)
