@@ -7,12 +7,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from pyspark.errors import PythonException
 from pyspark.sql import SparkSession
 
 from sparkrec.errors import RefusedError, SparkrecError
 from sparkrec.lake import Lake
 from sparkrec.prepare.heal import BUCKETS, ZONE
 from sparkrec.prepare.ledger import Ledger, check_usual, keep_ledger
+from sparkrec.prepare.scan import refusing
 from sparkrec.tables import EVENTS
 from tests.running import commits, content, run_job, table, write_clicks
 
@@ -185,3 +187,11 @@ def test_a_lake_has_one_zone(spark: SparkSession, good: Path, tmp_path: Path) ->
     source.write_text(Path("conf/sources/sample.yaml").read_text().replace("zone: UTC", "zone: Asia/Shanghai"))
     with pytest.raises(RefusedError, match="this lake was made with UTC"):
         prepare(spark, good, write_clicks(tmp_path, *LINES), "--source", source)
+
+
+def test_a_full_disk_is_told_as_one_and_a_fault_of_our_own_tasks_as_itself() -> None:
+    trace = "Traceback …\npolars.exceptions.ComputeError: underlying IO error: No space left on device (os error 28)"
+    with pytest.raises(RefusedError, match=r"is full.*ComputeError.*No space left on device"), refusing("/clicks"):
+        raise PythonException(trace)
+    with pytest.raises(PythonException, match="odd"), refusing("/clicks"):
+        raise PythonException("Traceback …\nValueError: odd")

@@ -30,7 +30,7 @@ DISK_FULL = "the disk of the lake or of Spark's scratch folder is full, free som
 
 def open_clicks(spark: SparkSession, place: Input) -> tuple[list[DataFrame], int]:
     """Return the raw rows of every piece of the input, and about how many they are."""
-    with _refusing(place.path):
+    with refusing(place.path):
         clicks = [read_clicks(spark, piece) for piece in place.pieces]
         about_rows = place.about_rows
         return clicks, sum(map(_guess_rows, clicks)) if about_rows is None else about_rows
@@ -40,7 +40,7 @@ def run_splits(
     plan: NightPlan, place: Input, clicks: Sequence[DataFrame], own_rows: DataFrame | None, asked_at: datetime
 ) -> tuple[list[dict[str, Any]], int, int]:
     """Run the scan and the splits; return their reports, the raw rows read, and how many of those are of later days."""
-    with _refusing(place.path):
+    with refusing(place.path):
         _keep_sources(plan, clicks)
         pieces = zip(clicks, place.pieces, strict=True)
         judged = [judge(rows, piece.source, plan.run_date, asked_at) for rows, piece in pieces]
@@ -48,7 +48,7 @@ def run_splits(
 
 
 @contextmanager
-def _refusing(where: str) -> Iterator[None]:
+def refusing(where: str) -> Iterator[None]:
     """Turn what Spark says of an input that it cannot read into a refusal."""
     try:
         yield
