@@ -3,30 +3,34 @@
 spark-submit jobs/window.py --date 2019-10-01
 """
 
-from datetime import timedelta
-
 from sparkrec.job import Run, start
-from sparkrec.popularity import count_by_index
+from sparkrec.popularity import categories_by_index, count_by_index
 from sparkrec.prepare.as_of import known_as_of
 from sparkrec.tables import ITEMS, WINDOWS
-from sparkrec.window.layout import build_windows, check_material, count_splits
+from sparkrec.window.commit import commit_windows
+from sparkrec.window.cut import CutPlan, catalogue_of
+from sparkrec.window.held_out import cut_of, last_known_day
+from sparkrec.window.layout import check_material, check_splits, stage_windows
 
 
 def main(run: Run) -> None:
     lake, settings = run.lake, run.settings.window
-    known = known_as_of(lake, run.date, run.settings.prepare)
-    counts = count_by_index(lake.read(ITEMS), known.item_days, run.date)
-    run.rows_in = check_material(known.histories, counts, settings, run.date)
+    known, items = known_as_of(lake, run.date, run.settings.prepare), lake.read(ITEMS)
+    counts = count_by_index(items, known.item_days, last_known_day(run.date, "validation", settings))
+    run.rows_in, num_windows = check_material(known.histories, counts, settings, run.date)
+    categories = categories_by_index(items, len(counts))
+    catalogue = catalogue_of(
+        counts, categories, settings.min_item_events, settings.popularity_power, settings.negatives
+    )
+    cut = cut_of(lake, run.date, settings)
+    plan = CutPlan(run.date, settings.length, settings.stride, settings.num_negatives, run.seed, cut)
 
-    windows = build_windows(known.histories, counts, run.date, settings, run.seed)
-    row_groups = {"parquet.block.row.count.limit": str(settings.row_group_rows)}
-    lake.replace(WINDOWS, windows, where=f"run_date = '{run.date}'", options=row_groups)
-    lake.delete(WINDOWS, where=f"run_date <= '{run.date - timedelta(days=settings.keep_days)}'")
-
-    splits = count_splits(lake.read(WINDOWS), run.date)
+    told = stage_windows(known.histories, num_windows, plan, catalogue, lake.staging(WINDOWS), settings)
+    splits = check_splits(told, f"{lake.path(WINDOWS)} {run.date}")
+    commit_windows(lake, told, run.date, settings.keep_days)
     run.say(
         f"{known.remark}{run.rows_in:,} users -> {splits['train']:,} training windows of {settings.length} positions"
-        f" with {settings.num_negatives} negatives per target ({settings.negatives}),"
+        f" with {settings.num_negatives} negatives per target ({', '.join(settings.negatives)}),"
         f" {splits['validation']:,} validation and {splits['test']:,} test targets"
     )
 

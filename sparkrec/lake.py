@@ -93,6 +93,12 @@ class Lake:
         """Return the id that Delta gave the table when it was created."""
         return str(deltalake.DeltaTable(self.path(table)).metadata().id)
 
+    def properties(self, table: Table) -> dict[str, str]:
+        """Return the properties that the table was created with."""
+        return {
+            name: str(value) for name, value in deltalake.DeltaTable(self.path(table)).metadata().configuration.items()
+        }
+
     def files(self, table: Table) -> pl.DataFrame | None:
         """Return the data files of the table as it is now, see `list_files`; None where it was never written."""
         return list_files(self.path(table)) if self.has(table) else None

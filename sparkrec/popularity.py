@@ -1,4 +1,4 @@
-"""How often every item occurred, as one vector by item index."""
+"""What is known of every item, as vectors by item index: how often it occurred, and its category."""
 
 from datetime import date, timedelta
 
@@ -6,7 +6,7 @@ import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from sparkrec.sequences import Ints
+from sparkrec.sequences import NO_CATEGORY, Ints
 
 
 def count_by_index(items: DataFrame, item_days: DataFrame, last_day: date, num_days: int | None = None) -> Ints:
@@ -24,3 +24,12 @@ def count_by_index(items: DataFrame, item_days: DataFrame, last_day: date, num_d
     counts = np.zeros(int(item_idxs.max(initial=1)) + 1, dtype=np.int64)
     counts[item_idxs] = rows.column("num_events").to_numpy()
     return counts
+
+
+def categories_by_index(items: DataFrame, vocabulary_size: int) -> Ints:
+    """Return a number for the category of every item, a hash of its name, NO_CATEGORY for none; (V,)."""
+    told = items.where(F.col("category").isNotNull())
+    rows = told.select("item_idx", F.shiftrightunsigned(F.xxhash64("category"), 2).alias("category")).toArrow()
+    categories = np.full(vocabulary_size, NO_CATEGORY, dtype=np.int64)
+    categories[rows.column("item_idx").to_numpy()] = rows.column("category").to_numpy()
+    return categories

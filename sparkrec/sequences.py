@@ -13,6 +13,10 @@ from sparkrec.tables import FIRST_ITEM, PAD, UNKNOWN
 
 Ints = npt.NDArray[np.int64]
 MAX_GAP_BUCKET = 24
+UNKNOWN_PRICE, MAX_PRICE_BUCKET = 1, 127
+USER_BUCKETS = 1 << 20
+CATEGORY_BUCKETS = 1 << 16
+NO_CATEGORY = -1
 
 
 @dataclass(frozen=True)
@@ -23,20 +27,31 @@ class Pasts:
     ends: Ints
     item_idxs: Ints
     event_types: Ints
+    event_tss: Ints
     gap_buckets: Ints
     session_starts: Ints
+    price_buckets: Ints
 
 
 def read_pasts(batch: pa.RecordBatch) -> Pasts:
     """Return the pasts of a batch of `histories` rows."""
     item_idxs, starts, ends = flatten(batch.column("item_idxs"))
     event_types = flatten(batch.column("event_types"))[0]
-    seconds = flatten(batch.column("event_tss"))[0] // 1_000_000
+    event_tss = flatten(batch.column("event_tss"))[0]
     session_nos = flatten(batch.column("session_nos"))[0]
     is_first = np.zeros(len(item_idxs), dtype=bool)
     is_first[starts[ends > starts]] = True
     new_session = is_first | (np.diff(session_nos, prepend=0) != 0)
-    return Pasts(starts, ends, item_idxs, event_types, gap_buckets(seconds, is_first), new_session.astype(np.int64))
+    return Pasts(
+        starts=starts,
+        ends=ends,
+        item_idxs=item_idxs,
+        event_types=event_types,
+        event_tss=event_tss,
+        gap_buckets=gap_buckets(event_tss // 1_000_000, is_first),
+        session_starts=new_session.astype(np.int64),
+        price_buckets=price_buckets(batch.column("prices").flatten().to_numpy(zero_copy_only=False)),
+    )
 
 
 def flatten(column: pa.ListArray) -> tuple[Ints, Ints, Ints]:
@@ -53,6 +68,20 @@ def gap_buckets(seconds: Ints, is_first: npt.NDArray[np.bool_]) -> Ints:
     return buckets
 
 
+def price_buckets(prices: npt.NDArray[np.floating]) -> Ints:
+    """Return 2 + four steps for every doubling of 1 + price, at most MAX_PRICE_BUCKET; 1 where it is not known."""
+    known = ~np.isnan(prices)
+    steps = 4 * np.log2(1 + np.where(known, prices, 0).astype(np.float64))
+    buckets: Ints = np.where(known, np.minimum(2 + steps.astype(np.int64), MAX_PRICE_BUCKET), UNKNOWN_PRICE)
+    return buckets
+
+
+def category_buckets(categories: Ints) -> Ints:
+    """Return a number from 2 on for every category (a hash of its name), UNKNOWN for none; (V,)."""
+    buckets: Ints = np.where(categories == NO_CATEGORY, UNKNOWN, FIRST_ITEM + categories % (CATEGORY_BUCKETS - 2))
+    return buckets
+
+
 def align_right(values: Ints, starts: Ints, ends: Ints, length: int, shift: int = 0) -> Ints:
     """Return an (N, L) matrix: the newest `length` values of every `start:end`, padded with PAD on the left.
 
@@ -64,6 +93,12 @@ def align_right(values: Ints, starts: Ints, ends: Ints, length: int, shift: int 
         return np.zeros(positions_NL.shape, dtype=np.int64)
     picked_NL = values[np.clip(positions_NL + shift, 0, len(values) - 1)]
     return np.where(inside_NL, picked_NL, PAD)
+
+
+def sorted_set(keys: Ints) -> Ints:
+    """Return the different keys, ascending; several times quicker than `np.unique` where most are different."""
+    in_order = np.sort(keys)
+    return in_order[np.concatenate([[True], in_order[1:] != in_order[:-1]])] if len(in_order) else in_order
 
 
 def hide_unknown(item_idxs: Ints, is_known: npt.NDArray[np.bool_], instead: int = UNKNOWN) -> Ints:

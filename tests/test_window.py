@@ -2,29 +2,32 @@
 
 from datetime import date
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
 from sparkrec.config.settings import WindowSettings
 from sparkrec.errors import RefusedError
+from sparkrec.sequences import price_buckets
+from sparkrec.tables import WINDOWS
 from sparkrec.window.cut import CutPlan, cut_windows
-from sparkrec.window.layout import build_windows, check_material
-from sparkrec.window.negatives import Law, draw_negatives, law_of
-from tests.pasts import LENGTH, histories, known
+from sparkrec.window.layout import check_material, check_splits, stage_windows
+from sparkrec.window.rows import Cut
+from tests.pasts import LENGTH, catalogue, histories
 
 PLAN = CutPlan(date(2024, 3, 1), length=LENGTH, stride=LENGTH, num_negatives=2, seed=7)
-LAW = law_of(np.array([0, 0, *[5] * 18]), min_item_events=1, power=0.0)
 
 
 def windows(
     *pasts: list[int], stride: int = LENGTH, unknown: tuple[int, ...] = ()
 ) -> dict[tuple[str, int], dict[str, Any]]:
     plan = CutPlan(PLAN.run_date, LENGTH, stride, 2, 7)
-    batch = cut_windows(histories(*pasts), plan, known(20, *unknown), LAW)
+    batch = cut_windows(histories(*pasts), plan, catalogue(20, *unknown))
     return {(row["user_id"], row["window_no"]): row for row in batch.to_pylist()}
 
 
@@ -100,56 +103,68 @@ def test_batches_of_users_change_nothing() -> None:
     rng = np.random.default_rng(3)
     pasts = [rng.integers(1, 20, rng.integers(1, 12)).tolist() for _ in range(30)]
     whole = histories(*pasts)
-    together = cut_windows(whole, PLAN, known(20), LAW).to_pylist()
-    apart = [row for n in range(30) for row in cut_windows(whole.slice(n, 1), PLAN, known(20), LAW).to_pylist()]
+    together = cut_windows(whole, PLAN, catalogue(20)).to_pylist()
+    apart = [row for n in range(30) for row in cut_windows(whole.slice(n, 1), PLAN, catalogue(20)).to_pylist()]
     by_key = [("user_id", "ascending"), ("window_no", "ascending")]
     assert pa.Table.from_pylist(together).sort_by(by_key) == pa.Table.from_pylist(apart).sort_by(by_key)
 
 
-def test_negatives_are_never_the_users_own() -> None:
+MINUTE = 60_000_000
+
+
+def by_date(*pasts: list[int], minutes: list[list[int]], validation: int, test: int) -> dict[tuple[str, int], Any]:
+    plan = CutPlan(PLAN.run_date, LENGTH, LENGTH, 2, 7, Cut(validation * MINUTE, test * MINUTE))
+    batch = cut_windows(histories(*pasts, minutes=minutes), plan, catalogue(20))
+    return {(row["user_id"], row["window_no"]): row for row in batch.to_pylist()}
+
+
+def test_a_cut_by_date_holds_out_the_first_item_of_each_period() -> None:
+    rows = by_date([2, 3, 4, 5, 6, 7], minutes=[[0, 1, 10, 11, 20, 21]], validation=10, test=20)
+    assert rows["u0", 2]["item_idxs"] == [0, 0, 0, 2]
+    assert rows["u0", 2]["target_idxs"] == [0, 0, 0, 3]
+    assert (rows["u0", 1]["item_idxs"], rows["u0", 1]["target_idxs"]) == ([0, 0, 2, 3], [0, 0, 0, 4])
+    assert (rows["u0", 0]["item_idxs"], rows["u0", 0]["target_idxs"]) == ([2, 3, 4, 5], [0, 0, 0, 6])
+
+
+def test_a_cut_by_date_shows_training_nothing_of_the_periods() -> None:
     rng = np.random.default_rng(5)
-    pasts = [rng.integers(2, 20, 15).tolist() for _ in range(40)]
-    bought = [[int(rng.integers(2, 20))] for _ in range(40)]
-    rows = cut_windows(histories(*pasts, purchased=bought), PLAN, known(20), LAW).to_pylist()
-    for row in rows:
-        user = int(row["user_id"][1:])
-        assert not set(row["negative_idxs"]) & {*pasts[user], *bought[user]}
-        has_target = np.repeat(np.array(row["target_idxs"]) > 0, 2)
-        assert ((np.array(row["negative_idxs"]) > 0) == has_target).all()
+    pasts, minutes = [], []
+    for _ in range(60):
+        times = sorted(rng.integers(0, 30, rng.integers(1, 25)).tolist())
+        minutes.append(times)
+        # The item tells its period: up to 7 before, 8 to 13 in validation's, 14 to 19 in test's.
+        pasts.append([int(rng.integers(2, 8)) + 6 * (t >= 10) + 6 * (t >= 20) for t in times])
+    rows = by_date(*pasts, minutes=minutes, validation=10, test=20)
+    shown = {name: set() for name in ("train", "validation", "test")}
+    targets = {name: set() for name in shown}
+    for row in rows.values():
+        shown[row["split"]] |= {*row["item_idxs"]} - {0}
+        targets[row["split"]] |= {*row["target_idxs"]} - {0}
+    assert max(shown["train"] | targets["train"]) < 8
+    assert max(shown["validation"]) < 8 <= min(targets["validation"]) <= max(targets["validation"]) < 14
+    assert max(shown["test"]) < 14 <= min(targets["test"])
 
 
-def test_a_user_who_knows_every_item_gets_no_negative_and_one_other_is_always_found() -> None:
-    everything = list(range(2, 20))
-    rows = windows(everything, everything[:-1])
-    assert set(rows["u0", 2]["negative_idxs"]) == {0}
-    assert set(rows["u1", 2]["negative_idxs"]) == {19}
+def test_who_did_nothing_before_a_period_has_no_target_in_it() -> None:
+    rows = by_date([5, 6], [5, 6], [1, 7], minutes=[[10, 11], [2, 20], [12, 13]], validation=10, test=20)
+    assert set(rows) == {("u1", 0), ("u2", 1)}
+    assert rows["u2", 1]["item_idxs"] == [0, 0, 0, 1], "a search in the period, before the item"
 
 
-@pytest.mark.parametrize("power", [0.0, 0.75])
-def test_negatives_follow_their_law(power: float) -> None:
-    counts = np.array([0, 0, 100, 50, 25, 12, 6, 3, 1, 0])
-    law = law_of(counts, min_item_events=1, power=power)
-    assert law.item_idxs.tolist() == [2, 3, 4, 5, 6, 7, 8]
-    targets = np.full((4000, 5), 2)
-    # The user's own item lies outside the law, so nothing is drawn again.
-    drawn = draw_negatives(np.arange(4000), targets, np.zeros(4000, dtype=np.int64), np.array([9]), 10, law, 3, seed=7)
-    observed = np.bincount(drawn.reshape(-1), minlength=10)[law.item_idxs]
-    expected = np.diff(law.cumulated, prepend=0) * drawn.size
-    chi_square = ((observed - expected) ** 2 / expected).sum()
-    assert chi_square < 22.5, "0.1 % of true draws exceed this with 6 degrees of freedom"
-    wrong = np.full(7, drawn.size / 7) if power else np.array([100, 50, 25, 12, 6, 3, 1]) / 197 * drawn.size
-    assert ((observed - wrong) ** 2 / wrong).sum() > 1000, "the test can tell another law"
-
-
-def test_another_seed_draws_other_negatives() -> None:
-    args = (np.arange(50), np.full((50, 4), 2), np.zeros(50, dtype=np.int64), np.array([2]), 20, LAW, 2)
-    assert (draw_negatives(*args, seed=7) == draw_negatives(*args, seed=7)).all()
-    assert not (draw_negatives(*args, seed=7) == draw_negatives(*args, seed=8)).all()
-
-
-def test_the_law_leaves_rare_items_out() -> None:
-    law: Law = law_of(np.array([9, 9, 1, 5, 2]), min_item_events=2, power=1.0)
-    assert law.item_idxs.tolist() == [3, 4]
+def test_prices_and_categories_run_parallel_to_the_items() -> None:
+    categories = [-1] * 20
+    categories[3], categories[4], categories[19] = 77, 77, 65_534
+    plan = CutPlan(PLAN.run_date, LENGTH, LENGTH, 2, 7)
+    batch = cut_windows(histories([1, 2, 3, 4, 19, 5, 6], price=7.0), plan, catalogue(20, 3, categories=categories))
+    rows = {row["window_no"]: row for row in batch.to_pylist()}
+    assert rows[2]["item_idxs"] == [1, 2, 1, 4]
+    assert rows[2]["category_idxs"] == [1, 1, 79, 79], "a search and an item without one are unknown, a rare item not"
+    assert rows[1]["category_idxs"] == [1, 79, 79, 2], "numbers wrap around at 65,534"
+    assert rows[2]["price_buckets"] == [2 + 12] * 4
+    assert price_buckets(np.array([np.nan, 0.0, 1.0, 1e30])).tolist() == [1, 2, 6, 127]
+    short = cut_windows(histories([2, 3, 4], price=None), plan, catalogue(20)).to_pylist()[0]
+    assert short["price_buckets"] == [0, 0, 1, 1]
+    assert short["category_idxs"] == [0, 0, 1, 1]
 
 
 HISTORY = (
@@ -158,28 +173,48 @@ HISTORY = (
 )
 
 
-def test_the_layout_does_not_depend_on_partitions_and_files_hold_one_split(spark: SparkSession) -> None:
+def test_files_hold_one_split_each_and_do_not_depend_on_partitions(spark: SparkSession, tmp_path: Path) -> None:
     rng = np.random.default_rng(11)
     rows = []
     for n in range(60):
         past = rng.integers(2, 20, int(rng.integers(3, 40))).tolist()
         rows.append((f"u{n}", past, [1] * len(past), list(range(len(past))), [1] * len(past), [None] * len(past), []))
-    settings = WindowSettings(length=8, stride=8, files=2, num_negatives=2)
-    counts = np.array([0, 0, *[3] * 18])
+    settings = WindowSettings(length=8, stride=8, files=2, num_negatives=2, row_group_rows=32)
+    plan = CutPlan(date(2024, 3, 1), 8, 8, 2, 7)
     found = []
     for partitions in (1, 5):
         frame = spark.createDataFrame(rows, HISTORY).repartition(partitions)
-        built = build_windows(frame, counts, date(2024, 3, 1), settings, seed=7)
-        parts = built.rdd.glom().collect()
-        assert len(parts) == 4
-        assert all(len({row["split"] for row in part}) == 1 for part in parts)
-        found.append([[row.asDict() for row in part] for part in parts])
-    assert found[0] == found[1]
-    train = [row["user_id"] for part in found[0][:2] for row in part]
-    assert train != sorted(train), "training rows lie in random order"
+        folder = tmp_path / str(partitions) / "windows"
+        told = stage_windows(frame, 100, plan, catalogue(20), folder, settings)
+        found.append({row["path"]: (folder / row["path"]).read_bytes() for row in told})
+        assert sum(check_splits(told, "windows").values()) == sum(row["num"] for row in told)
+    assert found[0] == found[1], "the same files under the same names, byte by byte"
+    assert len(found[0]) == 6
+    files = [pq.ParquetFile(folder / path) for path in found[1]]
+    for file, told_of in zip(files, told, strict=True):
+        assert set(file.read().column("split").to_pylist()) == {told_of["ends"][0]["split"]}
+        assert {field.name for field in file.schema_arrow} == set(WINDOWS.schema.names) - {"run_date"}
+        sizes = [file.metadata.row_group(n).num_rows for n in range(file.metadata.num_row_groups)]
+        assert max(sizes) <= 32
+        assert max(sizes) - min(sizes) < len(sizes), "row groups are even"
+    ids = files[0].read().column("window_id").to_pylist()
+    users = files[0].read().column("user_id").to_pylist()
+    assert users != sorted(users), "rows lie in random order"
+    assert len(set(ids)) == len(ids)
+
+
+def test_more_windows_than_a_file_holds_make_more_files(spark: SparkSession, tmp_path: Path) -> None:
+    rows = [(f"u{n}", [2, 3], [1, 1], [0, 1], [1, 1], [None, None], []) for n in range(40)]
+    settings = WindowSettings(length=8, stride=8, files=1, file_windows=10)
+    plan = CutPlan(date(2024, 3, 1), 8, 8, 2, 7)
+    told = stage_windows(spark.createDataFrame(rows, HISTORY), 40, plan, catalogue(20), tmp_path / "w", settings)
+    assert len(told) == 4
+    assert sum(row["num"] for row in told) == 40
 
 
 def test_nothing_to_learn_from_is_refused(spark: SparkSession) -> None:
     frame = spark.createDataFrame([("ann", [2], [1], [0], [1], [None], [])], HISTORY)
     with pytest.raises(RefusedError, match="nothing to learn from"):
         check_material(frame, np.array([0, 0, 1]), WindowSettings(), date(2024, 3, 1))
+    with pytest.raises(RefusedError, match="no training windows, 3 validation"):
+        check_splits([{"num": 3, "ends": ({"split": "validation"}, {})}], "windows 2024-03-01")

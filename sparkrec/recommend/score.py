@@ -29,7 +29,7 @@ SCORED = (
     .add("score", DoubleType())
     .add("source", StringType())
 )
-HISTORY_COLUMNS = ["user_id", "item_idxs", "event_types", "event_tss", "session_nos", "purchased"]
+HISTORY_COLUMNS = ["user_id", "item_idxs", "event_types", "event_tss", "session_nos", "prices", "purchased"]
 NO_HISTORY, TOO_SHORT = "no known item in the history", "too few items left"
 
 

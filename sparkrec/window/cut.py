@@ -1,28 +1,35 @@
-"""Cut users' pasts into windows: one test and one validation target per user, training windows before them.
+"""Cut the windows of a batch of users: inputs, next items, negatives, and what is known of the user by then.
 
-U users   E events   N rows (windows)   L positions   K negatives per target
+U users   N rows (windows)   L positions   K negatives per target   V vocabulary size
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from sparkrec.sequences import Ints, Pasts, align_right, flatten, hide_unknown, read_pasts
-from sparkrec.tables import FIRST_ITEM, PAD
-from sparkrec.window.negatives import Law, draw_negatives, mix
+from sparkrec.sequences import (
+    NO_CATEGORY,
+    USER_BUCKETS,
+    Ints,
+    Pasts,
+    align_right,
+    category_buckets,
+    flatten,
+    hide_unknown,
+    read_pasts,
+    sorted_set,
+)
+from sparkrec.tables import EVENT_CODES, FIRST_ITEM, PAD
+from sparkrec.window.laws import known_mask
+from sparkrec.window.negatives import Laws, Own, draw_negatives, laws_of, mix
+from sparkrec.window.rows import FIRST_TRAINING, Cut, Rows, choose_rows
 
-TEST, VALIDATION, FIRST_TRAINING = 0, 1, 2
-"""Window numbers."""
-MIN_ITEMS_HELD_OUT = 3
-"""Users with fewer item events give them all to training: nothing would be left to learn from."""
-USER_BUCKETS = 1 << 20
-
-Columns = list[str]
-HISTORY_COLUMNS: Columns = [
+HISTORY_COLUMNS = [
     "user_id",
     "user_hash",
     "item_idxs",
@@ -43,56 +50,57 @@ class CutPlan:
     stride: int
     num_negatives: int
     seed: int
+    cut: Cut | None = None
+    """None leaves a user's last two items out."""
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Which windows to cut: the user, the window number, and the events `starts:ends` that are its input."""
+class Catalogue:
+    """What windows need to know of all items, by item index, (V,)."""
 
-    users: Ints
-    numbers: Ints
-    starts: Ints
-    ends: Ints
-
-    def where(self, chosen: npt.NDArray[np.bool_]) -> "Rows":
-        return Rows(self.users[chosen], self.numbers[chosen], self.starts[chosen], self.ends[chosen])
+    is_known: npt.NDArray[np.bool_]
+    category_idxs: Ints
+    laws: Laws
 
 
-def cut_batches(
-    plan: CutPlan, is_known: npt.NDArray[np.bool_], law: Law
-) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    """Return the Arrow function from batches of `histories` (HISTORY_COLUMNS) to batches of windows."""
-
-    def cut(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for batch in batches:
-            if batch.num_rows:
-                yield cut_windows(batch, plan, is_known, law)
-
-    return cut
+def catalogue_of(
+    counts: Ints, categories: Ints, min_item_events: int, power: float, shares: Mapping[Any, float]
+) -> Catalogue:
+    """Return the catalogue. In: events and category (see `categories_by_index`) by item index, (V,)."""
+    laws = laws_of(counts, categories, min_item_events, power, shares)
+    # Padding stays padding, and a search has no category.
+    category_idxs = category_buckets(np.where(np.arange(len(categories)) < FIRST_ITEM, NO_CATEGORY, categories))
+    category_idxs[PAD] = PAD
+    return Catalogue(known_mask(counts, min_item_events), category_idxs, laws)
 
 
-def cut_windows(batch: pa.RecordBatch, plan: CutPlan, is_known: npt.NDArray[np.bool_], law: Law) -> pa.RecordBatch:
-    """Return all windows of a batch of users."""
+def cut_windows(batch: pa.RecordBatch, plan: CutPlan, catalogue: Catalogue) -> pa.RecordBatch:
+    """Return all windows of a batch of `histories` rows (HISTORY_COLUMNS)."""
     pasts = read_pasts(batch)
-    rows = choose_rows(pasts, plan.stride)
+    is_known = catalogue.is_known
+    rows, train_ends = choose_rows(pasts, plan.stride, plan.cut)
     targets_NL = _targets(pasts, rows, plan.length, is_known)
     learns = (targets_NL != PAD).any(axis=1)
     rows, targets_NL = rows.where(learns), targets_NL[learns]
 
     user_hashes = batch.column("user_hash").to_numpy().astype(np.uint64)
     window_ids = (mix(user_hashes[rows.users] ^ mix(rows.numbers.astype(np.uint64))) >> np.uint64(2)).astype(np.int64)
-    vocabulary_size = int(max(len(is_known), pasts.item_idxs.max(initial=0) + 1))
-    negatives = draw_negatives(
-        window_ids,
-        targets_NL,
-        rows.users,
-        _own_keys(batch, pasts, vocabulary_size),
-        vocabulary_size,
-        law,
-        plan.num_negatives,
-        plan.seed,
+    own = _own(batch, pasts, train_ends, is_known)
+    negatives = draw_negatives(window_ids, targets_NL, rows.users, own, catalogue.laws, plan.num_negatives, plan.seed)
+    seen_as = replace(pasts, item_idxs=hide_unknown(pasts.item_idxs, is_known))
+    in_catalogue = np.minimum(pasts.item_idxs, len(is_known) - 1)
+    categories = np.where(
+        pasts.item_idxs < len(is_known),
+        catalogue.category_idxs[in_catalogue],
+        category_buckets(np.full(len(in_catalogue), NO_CATEGORY)),
     )
-    known_items = replace(pasts, item_idxs=hide_unknown(pasts.item_idxs, is_known))
+    parallel = {
+        **{
+            name: getattr(seen_as, name)
+            for name in ("item_idxs", "event_types", "gap_buckets", "session_starts", "price_buckets")
+        },
+        "category_idxs": categories,
+    }
     prices = batch.column("prices").flatten().to_numpy(zero_copy_only=False).astype(np.float64)
     columns: dict[str, pa.Array] = {
         "run_date": pa.array([plan.run_date] * len(rows.users), pa.date32()),
@@ -100,45 +108,16 @@ def cut_windows(batch: pa.RecordBatch, plan: CutPlan, is_known: npt.NDArray[np.b
         "window_no": pa.array(rows.numbers, pa.int32()),
         "window_id": pa.array(window_ids, pa.int64()),
         "user_idx": pa.array(1 + (user_hashes[rows.users] % np.uint64(USER_BUCKETS)).astype(np.int64), pa.int32()),
-        **{
-            name: lists(align_right(getattr(known_items, name), rows.starts, rows.ends, plan.length))
-            for name in ("item_idxs", "event_types", "gap_buckets", "session_starts")
-        },
+        **{name: lists(align_right(values, rows.starts, rows.ends, plan.length)) for name, values in parallel.items()},
         "target_idxs": lists(targets_NL),
         "negative_idxs": lists(negatives),
         "seen_idxs": _seen(pasts, rows),
         "user_num_events": pa.array(rows.ends - rows.starts, pa.int32()),
-        "user_num_purchases": pa.array(_sums(pasts.event_types == 3, rows).astype(np.int64), pa.int32()),
+        "user_num_purchases": pa.array(_sums(_is(pasts, "purchase"), rows).astype(np.int64), pa.int32()),
         "user_mean_price": pa.array(_mean_price(prices, rows), pa.float32()),
         "split": pa.array(np.array(["test", "validation", "train"])[np.minimum(rows.numbers, FIRST_TRAINING)]),
     }
     return pa.RecordBatch.from_pydict(columns)
-
-
-def choose_rows(pasts: Pasts, stride: int) -> Rows:
-    """Leave one out: the last item of a user is the test target, the one before it the validation target.
-
-    Training inputs end before the validation target; each predicts the event after every position.
-    """
-    item_places = np.flatnonzero(pasts.item_idxs >= FIRST_ITEM)
-    up_to = np.searchsorted(item_places, pasts.ends)
-    num_items = up_to - np.searchsorted(item_places, pasts.starts)
-    held = np.flatnonzero(num_items >= MIN_ITEMS_HELD_OUT)
-    last, before_last = item_places[up_to[held] - 1], item_places[up_to[held] - 2]
-
-    train_ends = pasts.ends.copy()
-    train_ends[held] = before_last
-    # The newest training event is a target only, so inputs end one before it.
-    num_inputs = np.maximum(train_ends - pasts.starts - 1, 0)
-    num_windows = -(-num_inputs // stride)
-    users = np.repeat(np.arange(len(num_windows)), num_windows)
-    back = np.arange(len(users)) - np.repeat(np.cumsum(num_windows) - num_windows, num_windows)
-    return Rows(
-        users=np.concatenate([held, held, users]),
-        numbers=np.concatenate([np.full(len(held), TEST), np.full(len(held), VALIDATION), FIRST_TRAINING + back]),
-        starts=np.concatenate([pasts.starts[held], pasts.starts[held], pasts.starts[users]]),
-        ends=np.concatenate([last, before_last, train_ends[users] - 1 - back * stride]),
-    )
 
 
 def lists(matrix: Ints) -> pa.ListArray:
@@ -154,20 +133,28 @@ def _targets(pasts: Pasts, rows: Rows, length: int, is_known: npt.NDArray[np.boo
     targets_NL = hide_unknown(next_NL, is_known, instead=PAD)
     targets_NL = np.where(targets_NL < FIRST_ITEM, PAD, targets_NL)
     targets_NL[held, :-1] = PAD
-    targets_NL[held, -1] = pasts.item_idxs[rows.ends[held]]
+    targets_NL[held, -1] = pasts.item_idxs[rows.targets[held]]
     return targets_NL
 
 
-def _own_keys(batch: pa.RecordBatch, pasts: Pasts, vocabulary_size: int) -> Ints:
+def _own(batch: pa.RecordBatch, pasts: Pasts, train_ends: Ints, is_known: npt.NDArray[np.bool_]) -> Own:
     purchased, starts, ends = flatten(batch.column("purchased"))
     users = np.arange(len(pasts.starts))
-    keys = np.concatenate(
-        [
-            np.repeat(users, pasts.ends - pasts.starts) * vocabulary_size + pasts.item_idxs,
-            np.repeat(users, ends - starts) * vocabulary_size + np.minimum(purchased, vocabulary_size - 1),
-        ]
-    )
-    return np.unique(keys)
+    of_event, of_purchase = np.repeat(users, pasts.ends - pasts.starts), np.repeat(users, ends - starts)
+    largest = max(pasts.item_idxs.max(initial=0), purchased.max(initial=0), len(is_known) - 1)
+    size = int(largest) + 1
+    touched = of_event * size + pasts.item_idxs
+    bought = of_purchase * size + purchased
+    before_the_cut = np.arange(len(pasts.item_idxs)) < train_ends[of_event]
+    shown = before_the_cut & _is(pasts, "view") & (hide_unknown(pasts.item_idxs, is_known) >= FIRST_ITEM)
+    all_bought = np.concatenate([bought, touched[_is(pasts, "purchase")]])
+    viewed = sorted_set(touched[shown])
+    return Own(size, np.sort(np.concatenate([touched, bought])), viewed[~np.isin(viewed, all_bought)])
+
+
+def _is(pasts: Pasts, kind: str) -> npt.NDArray[np.bool_]:
+    is_kind: npt.NDArray[np.bool_] = pasts.event_types == EVENT_CODES[kind]
+    return is_kind
 
 
 def _seen(pasts: Pasts, rows: Rows) -> pa.ListArray:
@@ -178,7 +165,7 @@ def _seen(pasts: Pasts, rows: Rows) -> pa.ListArray:
     item = pasts.item_idxs[event]
     keep = item >= FIRST_ITEM
     span = int(pasts.item_idxs.max(initial=0)) + 1
-    keys = np.unique(row[keep] * span + item[keep])
+    keys = sorted_set(row[keep] * span + item[keep])
     offsets = np.searchsorted(keys, np.arange(len(rows.users) + 1) * span).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(keys % span, pa.int32()))
 
