@@ -3,13 +3,12 @@
 spark-submit jobs/evaluate.py --date 2019-10-01
 """
 
-from sparkrec.evaluate.figures import figures_of
-from sparkrec.evaluate.held_out import existing, rank_held_out
+from sparkrec.evaluate.figures import PROTOCOLS, figures_of
+from sparkrec.evaluate.held_out import existing, popularity_by_split, rank_held_out
 from sparkrec.evaluate.summary import num_users, overall, sentence_of
 from sparkrec.job import Run, start
-from sparkrec.popularity import count_by_index
+from sparkrec.models.published import evaluated, published_model
 from sparkrec.prepare.as_of import known_as_of
-from sparkrec.recommend.choose import published_model
 from sparkrec.tables import ITEMS, METRICS, MODELS, RECOMMENDATIONS, WINDOWS
 
 
@@ -19,14 +18,15 @@ def main(run: Run) -> None:
     version, folder = published_model(lake.read(RECOMMENDATIONS).where(of_the_night), lake.read(MODELS), run.date)
     windows = existing(lake.read(WINDOWS).where(of_the_night), f"{lake.path(WINDOWS)} {run.date}")
     known = known_as_of(lake, run.date, run.settings.prepare)
-    counts = count_by_index(lake.read(ITEMS), known.item_days, run.date)
+    protocol = PROTOCOLS[run.settings.window.held_out]
+    popularity = popularity_by_split(windows, lake.read(ITEMS), known.item_days, run.date, run.settings.window)
 
-    ranks = rank_held_out(windows, folder, counts, settings.tile_users).where("split = 'test'")
-    lake.replace(METRICS, figures_of(ranks, run.date, version, settings.top_k), where=of_the_night)
+    ranks = rank_held_out(windows, evaluated(folder), popularity, settings.tile_users).where("split = 'test'")
+    lake.replace(METRICS, figures_of(ranks, run.date, version, settings.top_k, protocol), where=of_the_night)
     figures = lake.read(METRICS).where(of_the_night)
     run.figures.update(overall(figures))
     run.rows_in = num_users(figures)
-    run.say(f"{version}, leave one out, full ranking: {sentence_of(figures)}")
+    run.say(f"{version}, {protocol.replace('_', ' ')} ranking: {sentence_of(figures)}")
 
 
 if __name__ == "__main__":

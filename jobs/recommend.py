@@ -4,10 +4,11 @@ spark-submit jobs/recommend.py --date 2019-10-01
 """
 
 from sparkrec.job import Run, start
+from sparkrec.models.published import published_version
 from sparkrec.popularity import count_by_index
 from sparkrec.prepare.as_of import known_as_of
 from sparkrec.recommend.check import check_night, look_at
-from sparkrec.recommend.choose import check_vocabulary, choose_model, published_version, with_champion
+from sparkrec.recommend.choose import check_vocabulary, choose_model, with_champion
 from sparkrec.recommend.fallback import popular_step
 from sparkrec.recommend.score import ScorePlan, available_mask, name_items, score_users
 from sparkrec.tables import ITEMS, MODELS, RECOMMENDATIONS
@@ -22,7 +23,7 @@ def main(run: Run) -> None:
     lately = count_by_index(items, known.item_days, run.date, settings.popular_days)
 
     published = published_version(lake.read_or_empty(RECOMMENDATIONS).where(of_the_night))
-    model = choose_model(lake.read(MODELS).drop("metrics").collect(), published, run.date)
+    model, remark = choose_model(lake.read(MODELS).collect(), published, run.date, settings.max_ndcg_drop)
     check_vocabulary(model, lake.lineage(ITEMS), len(all_time))
 
     may_offer = available_mask(items, len(all_time))
@@ -40,7 +41,7 @@ def main(run: Run) -> None:
     lake.overwrite(MODELS, with_champion(lake.read(MODELS), model["model_version"], run.date))
     lake.unstage(RECOMMENDATIONS.name)
     sources = ", ".join(f"{count:,} {source}" for source, count in sorted(found.rows_by_source.items()))
-    run.say(f"{known.remark}{found.users:,} users x {top_n} items by {model['model_version']} ({sources})")
+    run.say(f"{remark}{known.remark}{found.users:,} users x {top_n} items by {model['model_version']} ({sources})")
 
 
 if __name__ == "__main__":

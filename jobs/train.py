@@ -3,35 +3,43 @@
 spark-submit jobs/train.py --date 2019-10-01 --set train.num_workers=2
 """
 
-from sparkrec.evaluate.held_out import rank_held_out
-from sparkrec.evaluate.summary import held_out_figures
+from sparkrec.evaluate.held_out import popularity_by_split, rank_held_out
+from sparkrec.evaluate.summary import held_out_figures, validation_figures
 from sparkrec.job import Run, code_version, now, start
-from sparkrec.popularity import count_by_index
+from sparkrec.models.published import last_published
+from sparkrec.popularity import categories_by_index, count_by_index
 from sparkrec.prepare.as_of import known_as_of
-from sparkrec.tables import ITEMS, MODELS, WINDOWS
-from sparkrec.train.candidate import model_row, plan_training, with_candidate
+from sparkrec.tables import ITEMS, MODELS, RECOMMENDATIONS, WINDOWS
+from sparkrec.train.candidate import model_row, plan_training, vocabulary_of, with_candidate
 from sparkrec.train.launch import in_words, train_or_reuse
+from sparkrec.train.logbook import tell_mlflow
 from sparkrec.train.plan import pin_training_set
+from sparkrec.window.held_out import last_known_day
 
 
 def main(run: Run) -> None:
-    lake = run.lake
+    lake, settings = run.lake, run.settings
     windows = lake.read(WINDOWS).where(f"run_date = '{run.date}'")
     training_set = pin_training_set(windows, f"{lake.path(WINDOWS)} {run.date}")
     run.rows_in = training_set.train.num_rows
-    known = known_as_of(lake, run.date, run.settings.prepare)
-    counts = count_by_index(lake.read(ITEMS), known.item_days, run.date)
+    known, items = known_as_of(lake, run.date, settings.prepare), lake.read(ITEMS)
+    counts = count_by_index(items, known.item_days, last_known_day(run.date, "validation", settings.window))
+    vocabulary = vocabulary_of(counts, categories_by_index(items, len(counts)), settings.window.min_item_events)
+    models = lake.read_or_empty(MODELS)
+    champion = last_published(lake.read_or_empty(RECOMMENDATIONS), models, run.date)
     plan = plan_training(
-        training_set, counts, lake.lineage(ITEMS), run.date, run.settings, lake.model_root(), code_version()
+        training_set, len(counts), lake.lineage(ITEMS), run.date, settings, lake.model_root(), code_version(), champion
     )
-    version = plan.card.model_version
 
-    told = train_or_reuse(run.spark, plan)
-    ranks = rank_held_out(windows, plan.folder, counts, run.settings.evaluate.tile_users)
-    figures = held_out_figures(ranks, version, run.date, run.settings.evaluate.top_k)
-    candidate = model_row(run.spark, plan, run.date, run.settings, lake.versions_read, figures, now())
-    lake.overwrite(MODELS, with_candidate(lake.read_or_empty(MODELS), candidate, version, run.date))
-    run.say(f"{version}: {run.rows_in:,} windows, {in_words(told, figures)}")
+    published, told = train_or_reuse(run.spark, plan, vocabulary)
+    popularity = popularity_by_split(windows, items, known.item_days, run.date, settings.window)
+    ranks = rank_held_out(windows, plan.folder, popularity, settings.evaluate.tile_users)
+    figures = held_out_figures(ranks, plan.card.model_version, run.date, settings.evaluate.top_k)
+    figures |= validation_figures(windows, champion, popularity, run.date, settings.evaluate)
+    tell_mlflow(plan, told, figures)
+    candidate = model_row(run.spark, published, run.date, settings, lake.versions_read, figures, now())
+    lake.overwrite(MODELS, with_candidate(models, candidate, published.card.model_version, run.date))
+    run.say(f"{published.card.model_version}: {run.rows_in:,} windows, {in_words(told, figures)}")
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ from pyspark.sql import SparkSession
 ROOT = Path(__file__).parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
 sys.path[:0] = [str(ROOT / "jobs")]
-# Tests are short: code that is compiled quickly beats code that is compiled well.
-os.environ["PYSPARK_SUBMIT_ARGS"] = (
-    "--master local[2] --driver-java-options '-XX:TieredStopAtLevel=1 -XX:+UseSerialGC' pyspark-shell"
-)
+# Tests are short: code that is compiled quickly beats code that is compiled well. All of it must fit, though: the
+# JVM reserves a fifth of the usual room for a single compiler, and dies where that is full.
+JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=256m"
+os.environ["PYSPARK_SUBMIT_ARGS"] = f"--master local[2] --driver-java-options '{JAVA}' pyspark-shell"
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,8 @@ FLOORS = [
     {"session", "lake", "sequences"},
     {"popularity", "models"},
     {"prepare"},
-    {"window", "evaluate"},
+    {"window"},
+    {"evaluate"},
     {"train", "recommend", "nightly"},
     {"job"},
 ]

@@ -135,13 +135,13 @@ def test_the_ladder_never_repeats_nor_offers_what_was_bought() -> None:
 
 HISTORY = (
     "user_id string, item_idxs array<int>, event_types array<tinyint>, event_tss array<bigint>, session_nos array<int>,"
-    " purchased array<int>"
+    " prices array<float>, purchased array<int>"
 )
 
 
 def test_partitions_change_no_row(spark: SparkSession, model: SequenceModel, tmp_path: Path) -> None:
     save_model(tmp_path / "m", model, Card("v", "sasrec", model.shape, "line"))
-    users = [(f"u{n}", [3, 4, 2 + n % 30], [1, 1, 1], [0, 1, 2], [1, 1, 1], [5]) for n in range(50)]
+    users = [(f"u{n}", [3, 4, 2 + n % 30], [1, 1, 1], [0, 1, 2], [1, 1, 1], [None] * 3, [5]) for n in range(50)]
     found = []
     for partitions in (1, 7):
         frame = spark.createDataFrame(users, HISTORY).repartition(partitions)
@@ -173,20 +173,45 @@ def test_only_whole_nights_pass_the_check(spark: SparkSession) -> None:
             check_night(night(spark, *bad), users, 2, "here")
 
 
-def a_model(version: str, day: int, status: str) -> Row:
+def a_model(version: str, day: int, status: str, **metrics: float) -> Row:
     return Row(
-        model_version=version, run_date=date(2024, 3, day), status=status, vocabulary_lineage="x", vocabulary_size=9
+        model_version=version,
+        run_date=date(2024, 3, day),
+        status=status,
+        vocabulary_lineage="x",
+        vocabulary_size=9,
+        metrics=metrics,
     )
+
+
+def chosen(models: list[Row], published: str | None, day: date) -> str:
+    model, remark = choose_model(models, published, day, max_drop=0.1)
+    assert ("did not pass" in remark) == any(row["model_version"] == "bad" for row in models)
+    return str(model["model_version"])
 
 
 def test_the_candidate_of_the_date_comes_first_then_what_published_it_then_the_newest_champion() -> None:
     models = [a_model("old", 1, "champion"), a_model("gone", 2, "retired"), a_model("new", 3, "candidate")]
     third = date(2024, 3, 3)
-    assert choose_model(models, "gone", third)["model_version"] == "new"
-    assert choose_model(models[:2], "gone", date(2024, 3, 2))["model_version"] == "gone"
-    assert choose_model(models[:2], None, third)["model_version"] == "old"
-    with pytest.raises(SparkrecError, match="no candidate or champion"):
-        choose_model(models, None, date(2024, 2, 1))
+    assert chosen(models, "gone", third) == "new"
+    assert chosen(models[:2], "gone", date(2024, 3, 2)) == "gone"
+    assert chosen(models[:2], None, third) == "old"
+    with pytest.raises(SparkrecError, match="no champion up to 2024-02-01"):
+        choose_model(models, None, date(2024, 2, 1), 0.1)
+
+
+def test_a_candidate_much_worse_than_the_champion_on_the_same_users_is_not_used() -> None:
+    figures = {"validation_ndcg10": 0.44, "validation_champion_ndcg10": 0.5}
+    models = [a_model("old", 1, "champion"), a_model("bad", 3, "candidate", **figures)]
+    assert chosen(models, None, date(2024, 3, 3)) == "old"
+    with pytest.raises(SparkrecError, match=r"candidate bad did not pass \(validation NDCG@10 0.4400, champion 0.5000"):
+        choose_model(models[1:], None, date(2024, 3, 3), 0.1)
+    for passing in (
+        {**figures, "validation_ndcg10": 0.45},
+        {"validation_ndcg10": 0.0},
+        {**figures, "validation_champion_ndcg10": float("nan")},
+    ):
+        assert chosen([models[0], a_model("new", 3, "candidate", **passing)], None, date(2024, 3, 3)) == "new"
 
 
 def test_a_model_of_another_vocabulary_is_refused() -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from sparkrec.config.settings import Section, Settings
+from sparkrec.config.settings import HOW_NOT_WHAT, Section, Settings
 from sparkrec.config.source import Source
 from sparkrec.errors import RefusedError
 
@@ -39,8 +39,12 @@ def load_source(file: str) -> Source:
 
 def settings_hash(settings: Settings, sections: Sequence[str] = VOCABULARY_AND_MODEL) -> str:
     """Return 12 hex digits over what decides about a model: neither paths nor Spark's properties."""
-    chosen = {name: getattr(settings, name).model_dump(mode="json") for name in sections}
-    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(chosen_settings(settings, sections), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def chosen_settings(settings: Settings, sections: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the settings of some sections, without those that say how work is done and not what comes of it."""
+    return {name: getattr(settings, name).model_dump(mode="json", exclude=HOW_NOT_WHAT.get(name)) for name in sections}
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

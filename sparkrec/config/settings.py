@@ -4,6 +4,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+HOW_NOT_WHAT: dict[str, set[str]] = {
+    "window": {"keep_days"},
+    "train": {"num_workers", "device", "threads_per_worker", "checkpoint_steps", "resume_from"},
+}
+"""Settings by section that do not make another model: another version, or one that a checkpoint does not fit."""
+Strategy = Literal["uniform", "popularity", "category", "viewed"]
+
 
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -66,16 +73,22 @@ class WindowSettings(Section):
     """Positions from one training window of a user to the next; below `length` they overlap."""
     min_item_events: PositiveInt = 1
     """Events an item needs; rarer ones are 'unknown' to the model and never recommended by it."""
-    negatives: Literal["uniform", "popularity"] = "popularity"
-    """Law that negatives are drawn from, among the known items that are not the user's own."""
+    held_out: Literal["last_items", "date"] = "last_items"
+    """What is held out per user: the last two items, or the first item in each of the last two periods."""
+    held_out_days: PositiveInt = 1
+    """Days of the test period, which ends with the run's date, and of the validation period before it, by `date`."""
+    negatives: dict[Strategy, PositiveFloat] = Field({"popularity": 1.0}, min_length=1)
+    """Shares of the laws of negatives: uniform, popularity, category (the target's), viewed (and never bought)."""
     popularity_power: float = Field(0.75, ge=0, le=2)
-    """Exponent on the number of events for negatives by popularity."""
+    """Exponent on the number of events, in the laws popularity and category and for shared negatives."""
     num_negatives: PositiveInt = 4
     """Negatives per target (K)."""
     files: PositiveInt = 4
-    """Files that hold the training windows, of even size in random order; at least `train.num_workers`."""
+    """Fewest files that hold the training windows, of about even size; at least `train.num_workers`."""
+    file_windows: PositiveInt = 100_000
+    """Windows per file, about: what a task holds in memory (some 150 MB at length 50), and more files beyond it."""
     row_group_rows: PositiveInt = 1024
-    """Windows per Parquet row group, the unit in which ranks share the training set."""
+    """Largest number of windows in a Parquet row group, the unit in which ranks share the training set."""
     keep_days: PositiveInt = 7
     """Training sets (run dates) kept in `windows`."""
 
@@ -111,8 +124,18 @@ class TrainSettings(Section):
     """AdamW's weight decay."""
     clip_norm: PositiveFloat = 1.0
     """Largest gradient norm of a step."""
-    num_pooled_negatives: PositiveInt = 512
-    """Negatives of the batch's windows that all its targets are contrasted with (sampled softmax)."""
+    loss: Literal["sampled_softmax", "in_batch_softmax", "softmax", "binary"] = "sampled_softmax"
+    """Against negatives by popularity or from the batch, all items, or each target's own negatives in `windows`."""
+    num_shared_negatives: PositiveInt = 512
+    """Negatives that all targets of a batch share, by sampled_softmax and in_batch_softmax."""
+    start: Literal["scratch", "champion"] = "scratch"
+    """Begin with random weights, or fine-tune those of the newest champion of an earlier date."""
+    refit: bool = False
+    """Train a second time on all windows, held-out ones included, for as many epochs; the figures are of the first."""
+    checkpoint_steps: PositiveInt = 1000
+    """Steps between checkpoints; there is one after every epoch in any case."""
+    resume_from: str | None = None
+    """Folder of a checkpoint to go on from; without it a training that was cut off goes on from its own."""
     shuffle_rows: PositiveInt = 20000
     """Windows in a rank's shuffle buffer."""
     validation_users: PositiveInt = 2000
@@ -132,6 +155,8 @@ class RecommendSettings(Section):
     """Items per user (N)."""
     tile_users: PositiveInt = 64
     """Users scored together against the whole catalogue."""
+    max_ndcg_drop: float = Field(0.1, ge=0, le=1)
+    """By what share of the champion's validation NDCG@10, on the same users, a candidate may be worse and be used."""
     popular_days: PositiveInt = 7
     """Days that the first fallback counts popularity over."""
 

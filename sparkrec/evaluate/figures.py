@@ -8,11 +8,14 @@ from pyspark.sql import functions as F
 
 from sparkrec.tables import METRICS, conform
 
-PROTOCOL = "leave_one_out_full"
+PROTOCOLS = {"last_items": "leave_one_out_full", "date": "by_date_full"}
+"""How targets were held out (window.held_out) and ranked: among all items."""
 POPULAR = "popular"
 
 
-def figures_of(ranks: DataFrame, run_date: date, model_version: str, top_k: Sequence[int]) -> DataFrame:
+def figures_of(
+    ranks: DataFrame, run_date: date, model_version: str, top_k: Sequence[int], protocol: str = PROTOCOLS["last_items"]
+) -> DataFrame:
     """Return hit rate and NDCG at every k for the model, for most-popular, and their paired difference.
 
     In   ranks: user_id, is_repeat, model_rank, popular_rank. A row is one user's target.
@@ -40,7 +43,7 @@ def figures_of(ranks: DataFrame, run_date: date, model_version: str, top_k: Sequ
         summed.select(
             "*",
             F.lit(run_date).alias("run_date"),
-            F.lit(PROTOCOL).alias("protocol"),
+            F.lit(protocol).alias("protocol"),
             (F.col("value") - margin).alias("low"),
             (F.col("value") + margin).alias("high"),
         ),

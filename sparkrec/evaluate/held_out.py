@@ -1,6 +1,7 @@
 """Rank the held-out targets of `windows` by a model and by popularity, in Spark."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,14 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import BooleanType, LongType, StringType, StructType
 
+from sparkrec.config.settings import WindowSettings
 from sparkrec.errors import RefusedError
 from sparkrec.evaluate.ranks import left_out_mask, model_ranks, target_ranks
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.models.store import load_model
-from sparkrec.sequences import Ints
+from sparkrec.popularity import count_by_index
+from sparkrec.sequences import Ints, hide_unknown
+from sparkrec.window.held_out import last_known_day
 
 RANKS = (
     StructType()
@@ -33,22 +37,39 @@ def existing(windows: DataFrame, where: str) -> DataFrame:
     return windows
 
 
-def rank_held_out(windows: DataFrame, folder: Path, counts: Ints, tile_users: int) -> DataFrame:
+def rank_held_out(windows: DataFrame, folder: Path, popularity: Mapping[str, Ints], tile_users: int) -> DataFrame:
     """Return a row per held-out target with its rank by the model and by most-popular, on the same users.
 
-    In   windows: one date's rows. counts: events by item index up to that date,
-         the held-out ones included; what a split must not know is taken off here.
+    In   windows: one date's rows. popularity: see `popularity_by_split`.
     """
-    held_out = windows.where(F.col("split") != "train")
-    popularity = {split: popularity_before(held_out, counts, split) for split in ("validation", "test")}
     inputs = load_model(str(folder)).inputs
     columns = ["user_id", "split", "target_idxs", "seen_idxs", *inputs]
-    return held_out.select(columns).mapInArrow(_ranker(str(folder), popularity, tile_users), RANKS)
+    held_out = windows.where(F.col("split") != "train").select(columns)
+    return held_out.mapInArrow(_ranker(str(folder), popularity, tile_users), RANKS)
 
 
-def popularity_before(held_out: DataFrame, counts: Ints, split: str) -> Ints:
-    """Return the counts without the targets that a split predicts, (V,): test alone, or validation and test."""
-    future = held_out.where(F.col("split").isin(["test"] if split == "test" else ["test", "validation"]))
+def popularity_by_split(
+    windows: DataFrame, items: DataFrame, item_days: DataFrame, run_date: date, settings: WindowSettings
+) -> dict[str, Ints]:
+    """Return by split how often every item occurred, (V,), without what that split has to predict.
+
+    By date these are the events before the split's period; where last items are held out, all events but the targets:
+    test's for test, test's and validation's for validation.
+    """
+    if settings.held_out == "date":
+        return {
+            split: count_by_index(items, item_days, last_known_day(run_date, split, settings))
+            for split in ("validation", "test")
+        }
+    counts = count_by_index(items, item_days, run_date)
+    return {
+        "validation": _without_targets(windows, counts, ["test", "validation"]),
+        "test": _without_targets(windows, counts, ["test"]),
+    }
+
+
+def _without_targets(windows: DataFrame, counts: Ints, splits: list[str]) -> Ints:
+    future = windows.where(F.col("split").isin(splits))
     targets = future.groupBy(F.element_at("target_idxs", -1).alias("item_idx")).count().toArrow()
     before = counts.copy()
     before[targets.column("item_idx").to_numpy()] -= targets.column("count").to_numpy()
@@ -56,7 +77,7 @@ def popularity_before(held_out: DataFrame, counts: Ints, split: str) -> Ints:
 
 
 def _ranker(
-    folder: str, popularity: dict[str, Ints], tile_users: int
+    folder: str, popularity: Mapping[str, Ints], tile_users: int
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def rank(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         torch.set_num_threads(1)
@@ -73,6 +94,8 @@ def _rank_tile(tile: pa.RecordBatch, model: SequenceModel, popular: dict[str, to
     target_B = matrix(tile.column("target_idxs"))[:, -1]
     seen = [np.asarray(items, dtype=np.int64) for items in tile.column("seen_idxs").to_pylist()]
     inputs = {name: matrix(tile.column(name)) for name in model.inputs}
+    # An earlier model does not know the newest items.
+    inputs["item_idxs"] = torch.from_numpy(hide_unknown(inputs["item_idxs"].numpy(), model.is_known_V.numpy()))
     model_rank_B = model_ranks(model, inputs, target_B, left_out_mask(seen, model.shape.vocabulary_size))
     # Popularity knows the whole catalogue, also what is newer than the model.
     counts_BV = torch.stack([popular[split] for split in tile.column("split").to_pylist()])

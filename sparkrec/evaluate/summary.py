@@ -1,12 +1,18 @@
 """A few figures for a row of `models`, a log line or a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
+from pathlib import Path
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from sparkrec.config.settings import EvaluateSettings
 from sparkrec.evaluate.figures import POPULAR, figures_of
+from sparkrec.evaluate.held_out import rank_held_out
+from sparkrec.models.published import evaluated
+from sparkrec.models.store import has_model
+from sparkrec.sequences import Ints
 
 
 def held_out_figures(ranks: DataFrame, version: str, run_date: date, top_k: Sequence[int]) -> dict[str, float]:
@@ -19,6 +25,25 @@ def held_out_figures(ranks: DataFrame, version: str, run_date: date, top_k: Sequ
             found[f"{split}_{name}"] = value
     held.unpersist()
     return found
+
+
+def validation_figures(
+    windows: DataFrame,
+    champion: Path | None,
+    popularity: Mapping[str, Ints],
+    run_date: date,
+    settings: EvaluateSettings,
+) -> dict[str, float]:
+    """Return validation_champion_<metric><k>: the champion's figures on the same users; nothing without a champion.
+
+    A champion never trained on what is held out now, for it is older; of a refit its first training is measured.
+    """
+    folder = evaluated(champion) if champion else None
+    if folder is None or not has_model(folder):
+        return {}
+    ranks = rank_held_out(windows.where(F.col("split") == "validation"), folder, popularity, settings.tile_users)
+    found = overall(figures_of(ranks, run_date, "champion", settings.top_k))
+    return {f"validation_champion_{name}": value for name, value in found.items() if not name.startswith(POPULAR)}
 
 
 def overall(figures: DataFrame) -> dict[str, float]:

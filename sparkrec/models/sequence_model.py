@@ -31,6 +31,9 @@ class SequenceModel(nn.Module):
     inputs: ClassVar[tuple[str, ...]] = ("item_idxs",)
     """Columns of `windows` that `states` wants, each (B, L)."""
 
+    item_tables: ClassVar[tuple[str, ...]] = ("items.weight",)
+    """Parameters with a row per item, (V, …): they grow with the vocabulary."""
+
     is_known_V: Tensor
 
     def __init__(self, shape: ModelShape) -> None:

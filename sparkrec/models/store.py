@@ -10,13 +10,17 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from sparkrec.errors import SparkrecError
 from sparkrec.models.registry import build_model
 from sparkrec.models.sequence_model import ModelShape, SequenceModel
 
 WEIGHTS, CARD = "weights.safetensors", "model.json"
+REFIT = "-refit"
+"""End of the version of a model that was trained again on all windows, held-out ones included."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +41,7 @@ def save_model(folder: Path, model: SequenceModel, card: Card) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     save_file(tensors, str(aside / WEIGHTS))
     (aside / CARD).write_text(json.dumps(asdict(card), indent=1), encoding="utf-8")
-    for file in aside.iterdir():
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
+    sync_folder(aside)
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)
 
@@ -57,10 +59,30 @@ def read_card(folder: Path) -> Card:
         raise SparkrecError(f"{folder / CARD}: not a readable model ({error}); train it again (make train)") from error
 
 
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Return the tensors by name, memory-mapped; refuse anything but safetensors, a pickle above all."""
+    try:
+        return load_file(str(folder / WEIGHTS))
+    except (OSError, SafetensorError) as error:
+        raise SparkrecError(
+            f"{folder / WEIGHTS}: not whole weights in safetensors ({error}); train the model again (make train)"
+        ) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the files of a folder, and their names, on the disk."""
+    for place in [*folder.iterdir(), folder]:
+        handle = os.open(place, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 @lru_cache(maxsize=1)
 def load_model(folder: str) -> SequenceModel:
     """Return the model, ready to score on CPU. Each worker process loads it once; the weights are memory-mapped."""
     card = read_card(Path(folder))
     model = build_model(card.architecture, card.shape)
-    model.load_state_dict(load_file(str(Path(folder) / WEIGHTS)), assign=True)
+    model.load_state_dict(read_weights(Path(folder)), assign=True)
     return model.eval()

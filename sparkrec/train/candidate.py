@@ -1,52 +1,91 @@
 """From a date's windows to the plan of its training, and from the trained model to its row in `models`."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 
-import numpy as np
+import torch
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from sparkrec.config import Settings
-from sparkrec.config.load import settings_hash
+from sparkrec.config.load import chosen_settings, settings_hash
 from sparkrec.models.sequence_model import ModelShape
-from sparkrec.models.store import Card
+from sparkrec.models.store import REFIT, Card
 from sparkrec.sequences import Ints
 from sparkrec.tables import MODELS
-from sparkrec.train.plan import TrainingSet, TrainPlan, name_version
-from sparkrec.window.layout import known_mask
-from sparkrec.window.negatives import law_of
+from sparkrec.train.plan import TrainingSet, TrainPlan, Vocabulary, name_version
+from sparkrec.train.warm_start import check_start
+from sparkrec.window.laws import known_mask
 
 
 def plan_training(
     training_set: TrainingSet,
-    counts: Ints,
+    vocabulary_size: int,
     lineage: str,
     run_date: date,
     settings: Settings,
     model_root: Path,
     code: str,
+    champion: Path | None,
 ) -> TrainPlan:
-    """Fix everything that a training run depends on. `counts` are events by item index, (V,)."""
+    """Fix everything that a training run depends on.
+
+    In   champion: folder of the model of the newest published night before, if any.
+    """
     train = settings.train
+    start_from = champion if train.start == "champion" else None
+    start = start_from.name if start_from else "random weights"
     version = name_version(
-        run_date, train.model, settings_hash(settings), code, training_set.fingerprint, str(settings.run.seed)
+        run_date, train.model, settings_hash(settings), code, training_set.fingerprint, str(settings.run.seed), start
     )
     shape = ModelShape(
-        len(counts), settings.window.length, train.width, train.num_blocks, train.num_heads, train.dropout
+        vocabulary_size, settings.window.length, train.width, train.num_blocks, train.num_heads, train.dropout
     )
+    card = Card(version, train.model, shape, lineage)
+    if start_from:
+        check_start(start_from, card)
+    decides = chosen_settings(settings, ("run", "window", "train"))
+    named = {f"{section}.{name}": value for section, values in decides.items() for name, value in values.items()}
     return TrainPlan(
         training_set=training_set,
         settings=train,
+        num_negatives=settings.window.num_negatives,
+        popularity_power=settings.window.popularity_power,
         shape=shape,
-        card=Card(version, train.model, shape, lineage),
+        card=card,
         folder=model_root / version,
         attempt=model_root / f"{version}.attempt",
-        is_known=known_mask(counts, settings.window.min_item_events).tobytes(),
-        log_chance=_log_chance(counts, settings).tobytes(),
         seed=settings.run.seed,
+        depends_on={
+            **named,
+            "vocabulary lineage": lineage,
+            "vocabulary size": vocabulary_size,
+            "windows": training_set.fingerprint,
+            "starts from": start,
+        },
+        start_from=start_from,
     )
+
+
+def refit_of(plan: TrainPlan, epochs: int) -> TrainPlan:
+    """Return the plan of the same training on all windows, held-out ones included, for a number of epochs."""
+    version = plan.card.model_version + REFIT
+    return replace(
+        plan,
+        card=replace(plan.card, model_version=version),
+        folder=plan.folder.with_name(version),
+        attempt=plan.folder.with_name(f"{version}.attempt"),
+        depends_on={**plan.depends_on, "refit epochs": epochs},
+        fixed_epochs=epochs,
+    )
+
+
+def vocabulary_of(counts: Ints, categories: Ints, min_item_events: int) -> Vocabulary:
+    """Return what training knows of every item. In: events and category by item index, (V,)."""
+    known = known_mask(counts, min_item_events)
+    return Vocabulary(torch.from_numpy(counts), torch.from_numpy(known), torch.from_numpy(categories))
 
 
 def model_row(
@@ -90,11 +129,3 @@ def with_candidate(models: DataFrame, candidate: DataFrame, version: str, run_da
     known = models.withColumn("status", status)
     new = candidate.join(models.select("model_version"), "model_version", how="left_anti").select(models.columns)
     return known.unionByName(new).coalesce(1)
-
-
-def _log_chance(counts: Ints, settings: Settings) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
-    window = settings.window
-    law = law_of(counts, window.min_item_events, window.popularity_power if window.negatives == "popularity" else 0.0)
-    chances = np.ones(len(counts))
-    chances[law.item_idxs] = np.diff(law.cumulated, prepend=0.0)
-    return np.log(np.maximum(chances, 1e-12)).astype(np.float32)

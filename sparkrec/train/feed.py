@@ -1,22 +1,24 @@
-"""Feed windows to a rank: Petastorm's row groups, counted, shuffled, cut into batches.
+"""Feed windows to a rank: Petastorm's row groups, counted, shuffled, cut into batches, read ahead.
 
 B windows of a batch   L positions
 """
 
-import queue
-import threading
+import contextlib
+import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sparkrec.errors import SparkrecError
+from sparkrec.train.ahead import Ahead
 from sparkrec.train.petastorm_adapter import open_reader, rows_of_pass
 
-RowGroup = dict[str, np.ndarray]
-READ_AHEAD = 4
+Rows = dict[str, np.ndarray]
+"""Columns of some windows, by name; lists as matrices."""
+GROUPS_AHEAD, BATCHES_AHEAD = 8, 16
 
 
 @dataclass(frozen=True)
@@ -30,27 +32,21 @@ class FileSet:
 
 @dataclass
 class Passes:
-    """What the reader handed over, pass by pass, before any shuffling."""
+    """What the reader handed over in an epoch, pass by pass, before any shuffling; and how far shuffling moved it."""
 
-    row_groups_per_pass: int
-    rows: list[int]
-    sums_of_ids: list[int]
-    row_groups: int = 0
+    rows: list[int] = field(default_factory=list)
+    sums_of_ids: list[int] = field(default_factory=list)
+    delivered: int = 0
+    travelled: int = 0
+    """Places between where a window was read and where it was delivered, summed over those delivered."""
 
-    def add(self, group: RowGroup) -> None:
-        if self.row_groups % self.row_groups_per_pass == 0:
-            self.rows.append(0)
-            self.sums_of_ids.append(0)
-        self.rows[-1] += len(group["window_id"])
-        self.sums_of_ids[-1] += sum(group["window_id"].tolist())
-        self.row_groups += 1
-
-    def complete(self) -> int:
-        return self.row_groups // self.row_groups_per_pass
+    def mean_travel(self) -> float:
+        """Return how far a window travels in the mean, in windows; a third of a pass is a perfect shuffle."""
+        return self.travelled / max(self.delivered, 1)
 
 
 class Feed:
-    """Endless batches of a rank's share of the training windows; a context manager, for it reads ahead in a thread."""
+    """A rank's share of the training windows, epoch after epoch."""
 
     def __init__(
         self,
@@ -61,75 +57,93 @@ class Feed:
         batch_size: int,
         shuffle_rows: int,
         seed: int,
+        pin: bool = False,
     ) -> None:
-        self._opened = open_reader(files.urls, ["window_id", *columns], rank, num_ranks, seed)
-        self._reader = self._opened.__enter__()
-        sizes = rows_of_pass(self._reader)
+        self._files, self._columns = files, ["window_id", *columns]
+        self._rank, self._num_ranks, self._seed, self._pin = rank, num_ranks, seed, pin
+        self._batch_size, self._shuffle_rows = batch_size, max(shuffle_rows, batch_size)
+        with self._open(0) as reader:
+            self._groups_per_pass = len(sizes := rows_of_pass(reader))
         self.rows_per_pass = sum(sizes)
-        self.passes = Passes(len(sizes), [], [])
-        self._batch_size = batch_size
-        # A buffer of more than a pass would hold some windows twice and hand them over before others come once.
-        self._shuffle_rows = max(min(shuffle_rows, self.rows_per_pass), batch_size)
-        self._order = np.random.default_rng([seed, rank])
-        self._queue: queue.Queue[RowGroup | BaseException] = queue.Queue(READ_AHEAD)
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._read_ahead, daemon=True)
-        self._thread.start()
+        self.passes = Passes()
 
-    def __enter__(self) -> "Feed":
-        return self
+    def epoch(self, number: int, num_batches: int, first_batch: int = 0) -> "Ahead[dict[str, Tensor]]":
+        """Return an epoch's batches from `first_batch` on, a context manager and an iterator, for it reads ahead.
 
-    def __exit__(self, *_: object) -> None:
-        self._stopping.set()
-        while self._thread.is_alive():
-            self._drain()
-            self._thread.join(0.05)
-        self._opened.__exit__(None, None, None)
+        Every window of the rank's share comes once before any comes again; what is missing to `num_batches` full ones
+        is filled up with the next pass. Seed, rank and epoch fix the order, so an epoch can be taken up in its middle.
+        """
+        self.passes = Passes()
+        return Ahead(self._tensors(number, num_batches, first_batch), BATCHES_AHEAD)
 
-    def batches(self) -> Iterator[dict[str, Tensor]]:
-        """Yield batches for ever: rows drawn from a buffer of `shuffle_rows` windows, in an order fixed by the seed."""
-        waiting: list[RowGroup] = []
-        num_waiting = 0
+    def _open(self, epoch: int) -> contextlib.AbstractContextManager[Any]:
+        return open_reader(self._files.urls, self._columns, self._rank, self._num_ranks, [self._seed, epoch])
+
+    def _tensors(self, number: int, num_batches: int, first_batch: int) -> Iterator[dict[str, Tensor]]:
+        order = np.random.default_rng([self._seed, self._rank, number])
+        with self._open(number) as reader, Ahead(iter(reader), GROUPS_AHEAD) as groups:
+            shuffled = _shuffle(self._passes(groups), self._shuffle_rows, self._batch_size, order)
+            for batch in itertools.islice(_batches(shuffled, self._batch_size), first_batch, num_batches):
+                places = batch.pop("place")
+                at = self.passes.delivered
+                self.passes.travelled += int(np.abs(places - np.arange(at, at + len(places))).sum())
+                self.passes.delivered += len(places)
+                tensors = {name: torch.from_numpy(values) for name, values in batch.items()}
+                yield {name: tensor.pin_memory() for name, tensor in tensors.items()} if self._pin else tensors
+
+    def _passes(self, groups: Iterator[object]) -> Iterator[Iterator[Rows]]:
+        """Yield passes, each the row groups of the rank's share in the reader's order, counted as they come."""
         while True:
-            while num_waiting < self._shuffle_rows:
-                group = self._next_group()
-                waiting.append(group)
-                num_waiting += len(group["window_id"])
-            buffer = {name: np.concatenate([group[name] for group in waiting]) for name in waiting[0]}
-            order = self._order.permutation(num_waiting)
-            # Half stays and mixes with what comes next; whole batches go.
-            num_batches = max(1, num_waiting // 2 // self._batch_size)
-            for start in range(0, num_batches * self._batch_size, self._batch_size):
-                chosen = order[start : start + self._batch_size]
-                yield {name: torch.from_numpy(values[chosen].astype(np.int64)) for name, values in buffer.items()}
-            rest = order[num_batches * self._batch_size :]
-            waiting = [{name: values[rest] for name, values in buffer.items()}]
-            num_waiting = len(rest)
+            yield self._one_pass(groups)
 
-    def _next_group(self) -> RowGroup:
-        group = self._queue.get()
-        if isinstance(group, BaseException):
-            raise SparkrecError(f"windows: reading the training files failed: {group}") from group
-        self.passes.add(group)
-        return group
+    def _one_pass(self, groups: Iterator[object]) -> Iterator[Rows]:
+        self.passes.rows.append(0)
+        self.passes.sums_of_ids.append(0)
+        for group in itertools.islice(groups, self._groups_per_pass):
+            rows: Rows = group._asdict()  # type: ignore[attr-defined]
+            first = sum(self.passes.rows)
+            num = len(rows["window_id"])
+            self.passes.rows[-1] += num
+            # Python's integers: a sum of 62-bit ids does not fit into 64 bits.
+            self.passes.sums_of_ids[-1] += int(rows["window_id"].astype(object).sum())
+            yield {**rows, "place": np.arange(first, first + num)}
 
-    def _read_ahead(self) -> None:
-        try:
-            for group in self._reader:
-                self._put(group._asdict())
-                if self._stopping.is_set():
-                    return
-        except BaseException as error:
-            self._put(error)
 
-    def _put(self, group: RowGroup | BaseException) -> None:
-        while not self._stopping.is_set():
-            try:
-                self._queue.put(group, timeout=0.1)
-                return
-            except queue.Full:
-                continue
+def _shuffle(
+    passes: Iterator[Iterator[Rows]], shuffle_rows: int, batch_size: int, order: np.random.Generator
+) -> Iterator[Rows]:
+    """Yield rows in random order: from a buffer of `shuffle_rows`, half of which goes when it is full.
 
-    def _drain(self) -> None:
-        while not self._queue.empty():
-            self._queue.get_nowait()
+    A pass is emptied before the next begins, or some windows would come twice before others come once.
+    """
+    for groups in passes:
+        waiting: list[Rows] = []
+        num_waiting = 0
+        for group in groups:
+            waiting.append(group)
+            num_waiting += len(group["place"])
+            if num_waiting >= shuffle_rows:
+                goes, stays = _part(waiting, max(num_waiting // 2 // batch_size, 1) * batch_size, order)
+                yield goes
+                waiting, num_waiting = [stays], len(stays["place"])
+        if num_waiting:
+            yield _part(waiting, num_waiting, order)[0]
+
+
+def _part(waiting: list[Rows], num_going: int, order: np.random.Generator) -> tuple[Rows, Rows]:
+    together = {name: np.concatenate([rows[name] for rows in waiting]) for name in waiting[0]}
+    shuffled = order.permutation(len(together["place"]))
+    goes, stays = shuffled[:num_going], shuffled[num_going:]
+    return {n: v[goes] for n, v in together.items()}, {n: v[stays] for n, v in together.items()}
+
+
+def _batches(parts: Iterator[Rows], batch_size: int) -> Iterator[Rows]:
+    """Cut rows into batches of one size, across the ends of parts."""
+    rest: Rows | None = None
+    for part in parts:
+        rows = part if rest is None else {name: np.concatenate([rest[name], part[name]]) for name in part}
+        num = len(rows["place"])
+        whole = num - num % batch_size
+        for start in range(0, whole, batch_size):
+            yield {name: values[start : start + batch_size] for name, values in rows.items()}
+        rest = {name: values[whole:] for name, values in rows.items()} if whole < num else None

@@ -14,39 +14,56 @@ from pyspark.sql import SparkSession
 from sparkrec.errors import SparkrecError
 from sparkrec.models.store import has_model
 from sparkrec.session import is_local
-from sparkrec.train.plan import TrainPlan
-from sparkrec.train.progress import Bar, failures, missing_ranks
-from sparkrec.train.rank import train_rank
+from sparkrec.train.candidate import refit_of
+from sparkrec.train.checkpoint import newest_checkpoint
+from sparkrec.train.plan import TrainPlan, Vocabulary, write_plan
+from sparkrec.train.progress import Bar, clear_marks, missing_ranks, reasons
+from sparkrec.train.rank import train_rank_alone
 
 
-def train_or_reuse(spark: SparkSession, plan: TrainPlan) -> dict[str, Any]:
-    """Train unless the same version lies there whole; return what rank 0 said of it, with `reused`.
+def train_or_reuse(spark: SparkSession, plan: TrainPlan, vocabulary: Vocabulary) -> tuple[TrainPlan, dict[str, Any]]:
+    """Train what does not lie there whole; return the plan of the model to publish, and what rank 0 said.
 
-    Rank 0 tells epochs, best_epoch, steps, seconds, in_training_ndcg10 and passes.
+    With `train.refit` the model to publish is a second one, trained on all windows for as many epochs as were best.
+    Rank 0 tells epochs, best_epoch, steps, resumed_at, seconds, wait_share, in_training_ndcg10, passes, repeated,
+    mean_travel, ranks and history; `reused` is added.
     """
-    reused = has_model(plan.folder)
-    if not reused:
-        launch(spark, plan)
-    told: dict[str, Any] = json.loads((plan.folder / "training.json").read_text(encoding="utf-8"))
-    return {**told, "reused": reused}
+    told = _train(spark, plan, vocabulary)
+    if not plan.settings.refit:
+        return plan, told
+    again = refit_of(plan, told["best_epoch"])
+    _train(spark, again, vocabulary)
+    return again, told
 
 
 def in_words(told: Mapping[str, Any], figures: Mapping[str, float]) -> str:
     """Return what happened and the held-out figures of the epoch that was kept."""
     ours, popular = (figures.get(f"validation_{name}", math.nan) for name in ("ndcg10", "popular_ndcg10"))
+    champion = figures.get("validation_champion_ndcg10")
+    beside = f"most-popular {popular:.4f}" + ("" if champion is None else f", the champion {champion:.4f}")
     when = "trained before and used again" if told["reused"] else f"trained in {told['seconds']:.1f} s"
+    resumed = f", taken up at step {told['resumed_at']:,}" if told["resumed_at"] else ""
     return (
-        f"{when}: {told['epochs']} epochs, {told['steps']:,} steps on {told['ranks']} rank(s),"
-        f" {told['passes']} passes of the feed counted and complete; best epoch {told['best_epoch']},"
-        f" validation NDCG@10 {ours:.4f} (most-popular {popular:.4f})"
+        f"{when}{resumed}: {told['epochs']} epochs, {told['steps']:,} steps on {told['ranks']} rank(s),"
+        f" {told['passes']} passes of the feed counted and complete, {told['repeated']:,} windows repeated to fill"
+        f" steps, {100 * told['wait_share']:.1f} % of the time spent waiting for data; best epoch {told['best_epoch']},"
+        f" validation NDCG@10 {ours:.4f} ({beside})"
     )
 
 
-def launch(spark: SparkSession, plan: TrainPlan) -> None:
+def _train(spark: SparkSession, plan: TrainPlan, vocabulary: Vocabulary) -> dict[str, Any]:
+    reused = has_model(plan.folder)
+    if not reused:
+        _launch(spark, plan, vocabulary)
+    told: dict[str, Any] = json.loads((plan.folder / "training.json").read_text(encoding="utf-8"))
+    return {**told, "reused": reused}
+
+
+def _launch(spark: SparkSession, plan: TrainPlan, vocabulary: Vocabulary) -> None:
     """Start the ranks and wait; raise unless every one of them left its completion mark."""
     shutil.rmtree(plan.folder, ignore_errors=True)
-    shutil.rmtree(plan.attempt, ignore_errors=True)
-    plan.attempt.mkdir(parents=True)
+    write_plan(plan, vocabulary)
+    clear_marks(plan.attempt)
     num_ranks = plan.settings.num_workers
     context = spark.sparkContext
     distributor = TorchDistributor(
@@ -59,20 +76,23 @@ def launch(spark: SparkSession, plan: TrainPlan) -> None:
     failed: Exception | None = None
     with Bar(plan.attempt):
         try:
-            distributor.run(train_rank, plan)
+            distributor.run(train_rank_alone, str(plan.attempt), True)
         except Exception as error:
             failed = error
-    _check_finished(plan.attempt, num_ranks, failed)
+    check_finished(plan.attempt, num_ranks, failed)
     shutil.rmtree(plan.attempt)
 
 
-def _check_finished(attempt: Path, num_ranks: int, failed: Exception | None) -> None:
+def check_finished(attempt: Path, num_ranks: int, failed: Exception | None) -> None:
+    """Raise with the reasons unless every rank left its completion mark."""
     # TorchDistributor can return as if all were well when a rank died: only the marks count.
     missing = missing_ranks(attempt, num_ranks)
     if not missing and failed is None:
         return
-    reasons = failures(attempt) or ([str(failed).strip().split("\n")[0]] if failed else ["killed, without a word"])
+    told = reasons(attempt, num_ranks) or [str(failed).strip().split("\n")[0]]
+    checkpoint = newest_checkpoint(attempt)
+    goes_on = f"goes on from {checkpoint.name}" if checkpoint else "starts anew, for there was no checkpoint yet"
     raise SparkrecError(
-        f"training: {len(missing)} of {num_ranks} ranks did not finish ({'; '.join(reasons)});"
-        f" the models in use are as they were; traces are in {attempt}"
+        f"training: {len(missing)} of {num_ranks} ranks did not finish ({'; '.join(told)}); the models in use are as"
+        f" they were. The same command {goes_on}; traces are in {attempt}"
     ) from failed

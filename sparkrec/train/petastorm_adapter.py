@@ -9,6 +9,7 @@ import contextlib
 import sys
 import types
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 from sparkrec.errors import SparkrecError
 
 VENTILATED_AHEAD = 1000
+_FOOTERS: dict[str, Any] = {}
 
 
 class ParquetPiece:
@@ -34,12 +36,30 @@ class ParquetPiece:
         self._open = open_file_func
 
     def get_metadata(self) -> Any:
-        with self._open(self.path, "rb") as file:
-            return pq.read_metadata(file)
+        """Return the file's footer; read once per process, for files of a Delta table never change."""
+        if self.path not in _FOOTERS:
+            with self._source() as file:
+                _FOOTERS[self.path] = pq.read_metadata(file)
+        return _FOOTERS[self.path]
 
     def read(self, columns: set[str], partitions: object = None) -> pa.Table:
-        with self._open(self.path, "rb") as file:
-            return pq.ParquetFile(file).read_row_group(self.row_group, columns=sorted(columns), use_threads=False)
+        with self._source() as file:
+            parquet = pq.ParquetFile(file, metadata=self.get_metadata())
+            return parquet.read_row_group(self.row_group, columns=sorted(columns), use_threads=False)
+
+    @contextlib.contextmanager
+    def _source(self) -> Iterator[Any]:
+        """Open the file; what is wrong with it is told with its name."""
+        # A local file is mapped: through a file of Python every read would hold the interpreter's lock.
+        is_local = Path(self.path).exists()
+        try:
+            with pa.memory_map(self.path) if is_local else self._open(self.path, "rb") as file:
+                yield file
+        except (OSError, pa.ArrowException) as error:
+            why = " ".join(str(error).split())
+            raise SparkrecError(
+                f"windows: {self.path} cannot be read ({why}); it was cut off or changed, run 'make window' again"
+            ) from error
 
 
 class FileList:
@@ -94,10 +114,12 @@ def _import_petastorm() -> Any:
 
 
 @contextlib.contextmanager
-def open_reader(urls: Sequence[str], columns: Sequence[str], rank: int, num_ranks: int, seed: int) -> Iterator[Any]:
+def open_reader(
+    urls: Sequence[str], columns: Sequence[str], rank: int, num_ranks: int, seeds: Sequence[int]
+) -> Iterator[Any]:
     """Open Petastorm's batch reader on a rank's share of the row groups of `urls`, endlessly, one row group at a time.
 
-    The same seed gives the same order. Its 'dummy' pool reads in the caller's thread: the thread pool loses row groups
+    The same seeds give the same order. Its 'dummy' pool reads in the caller's thread: the thread pool loses row groups
     at the end of passes and promises no order.
     """
     filesystem, _ = fsspec.core.url_to_fs(urls[0])
@@ -111,7 +133,8 @@ def open_reader(urls: Sequence[str], columns: Sequence[str], rank: int, num_rank
             num_epochs=None,
             cur_shard=rank,
             shard_count=num_ranks,
-            seed=seed + 1,  # Petastorm takes 0 for "no seed"
+            # Petastorm takes 0 for "no seed".
+            seed=1 + int(np.random.default_rng(list(seeds)).integers(2**31)),
             filesystem=filesystem,
         )
     except petastorm.NoDataAvailableError as error:

@@ -1,18 +1,23 @@
-"""What a training run needs to know, fixed before step 1 and sent to every rank."""
+"""What a training run needs to know: fixed before step 1, written into the attempt's folder, read by every rank."""
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from sparkrec.config.settings import TrainSettings
 from sparkrec.errors import RefusedError, SparkrecError
 from sparkrec.models.sequence_model import ModelShape
 from sparkrec.models.store import Card
 from sparkrec.train.feed import FileSet
+
+PLAN, VOCABULARY = "plan.json", "vocabulary.safetensors"
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,24 @@ class TrainingSet:
 
     train: FileSet
     validation: FileSet
+    test: FileSet
     fingerprint: str
+
+    def everything(self) -> FileSet:
+        """Return all three splits as one."""
+        parts = (self.train, self.validation, self.test)
+        urls = tuple(url for part in parts for url in part.urls)
+        return FileSet(urls, sum(part.num_rows for part in parts), sum(part.sum_of_ids for part in parts))
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What training knows of every item, by item index, (V,)."""
+
+    counts: Tensor
+    is_known: Tensor
+    categories: Tensor
+    """A number per category, NO_CATEGORY for none."""
 
 
 @dataclass(frozen=True)
@@ -30,17 +52,49 @@ class TrainPlan:
 
     training_set: TrainingSet
     settings: TrainSettings
+    num_negatives: int
+    """Negatives per target in `windows` (K)."""
+    popularity_power: float
     shape: ModelShape
     card: Card
     folder: Path
     """Where the model ends up."""
     attempt: Path
-    """Where ranks leave their progress and their completion marks; every rank and the driver mount it."""
-    is_known: bytes
-    """Per item index, one byte: may the model know it."""
-    log_chance: bytes
-    """Per item index, a float32: the log of the chance that the law of negatives draws it."""
+    """Where ranks leave checkpoints, progress and completion marks; every rank and the driver mount it."""
     seed: int
+    depends_on: dict[str, Any]
+    """All that decides about the weights, by name; a checkpoint of anything else is not gone on from."""
+    start_from: Path | None = None
+    """Folder of the model whose weights are fine-tuned; None starts from random ones."""
+    fixed_epochs: int | None = None
+    """Train so many epochs and keep the last: a refit on all windows has nothing left to validate on."""
+
+
+def write_plan(plan: TrainPlan, vocabulary: Vocabulary) -> None:
+    """Leave the plan in the attempt's folder."""
+    plan.attempt.mkdir(parents=True, exist_ok=True)
+    save_file(asdict(vocabulary), str(plan.attempt / VOCABULARY))
+    told = {**asdict(plan), "settings": plan.settings.model_dump(mode="json")}
+    (plan.attempt / PLAN).write_text(json.dumps(told, indent=1, default=str), encoding="utf-8")
+
+
+def read_plan(attempt: Path) -> tuple[TrainPlan, Vocabulary]:
+    """Return what `write_plan` left."""
+    try:
+        told = json.loads((attempt / PLAN).read_text(encoding="utf-8"))
+        vocabulary = Vocabulary(**load_file(str(attempt / VOCABULARY)))
+    except (OSError, ValueError) as error:
+        raise SparkrecError(
+            f"{attempt}: no training is planned there ({error}); jobs/train.py plans one, and each rank must mount it"
+        ) from error
+    told["settings"] = TrainSettings.model_validate(told["settings"])
+    told["shape"] = ModelShape(**told["shape"])
+    told["card"] = Card(**{**told["card"], "shape": ModelShape(**told["card"]["shape"])})
+    splits = {name: _file_set(told["training_set"][name]) for name in ("train", "validation", "test")}
+    told["training_set"] = TrainingSet(**splits, fingerprint=told["training_set"]["fingerprint"])
+    for name in ("folder", "attempt", "start_from"):
+        told[name] = told[name] and Path(told[name])
+    return TrainPlan(**told), vocabulary
 
 
 def pin_training_set(windows: DataFrame, where: str) -> TrainingSet:
@@ -49,15 +103,10 @@ def pin_training_set(windows: DataFrame, where: str) -> TrainingSet:
     In   windows: the rows of one date in one version of the table.
     """
     file = F.col("_metadata.file_path").alias("file")
-    content = F.xxhash64("window_id", "item_idxs", "event_types", "target_idxs", "negative_idxs")
     listed = (
-        windows.select("split", file, "window_id", content.alias("content"))
+        windows.select("split", file, "window_id")
         .groupBy("split", "file")
-        .agg(
-            F.count("*").alias("num_rows"),
-            F.sum(F.col("window_id").cast("decimal(20,0)")).alias("sum_of_ids"),
-            F.bit_xor("content").alias("content"),
-        )
+        .agg(F.count("*").alias("num_rows"), F.sum(F.col("window_id").cast("decimal(38,0)")).alias("sum_of_ids"))
     )
     rows = sorted(listed.collect(), key=lambda row: (row["split"], row["file"]))  # a row per file
     by_split = {split: [row for row in rows if row["split"] == split] for split in ("train", "validation", "test")}
@@ -65,22 +114,25 @@ def pin_training_set(windows: DataFrame, where: str) -> TrainingSet:
         raise RefusedError(f"{where}: no training windows; run 'make window' for that date first")
     if len({row["file"] for row in rows}) != len(rows):
         raise SparkrecError(f"{where}: a file holds several splits; run 'make window' again")
-    xored: dict[str, tuple[int, int]] = {}
-    fileset: dict[str, FileSet] = {}
-    for split, of_split in by_split.items():
-        fileset[split] = FileSet(
-            tuple(row["file"] for row in of_split),
-            sum(row["num_rows"] for row in of_split),
-            int(sum(row["sum_of_ids"] for row in of_split)),
-        )
-        together = 0
-        for row in of_split:
-            together ^= int(row["content"])
-        xored[split] = (fileset[split].num_rows, together)
-    fingerprint = hashlib.sha256(json.dumps(xored, sort_keys=True).encode()).hexdigest()[:12]
-    return TrainingSet(fileset["train"], fileset["validation"], fingerprint)
+    # Files are named after their content.
+    names = "|".join(Path(row["file"]).name for row in rows)
+    return TrainingSet(
+        **{
+            split: FileSet(
+                tuple(row["file"] for row in of_split),
+                sum(row["num_rows"] for row in of_split),
+                int(sum(row["sum_of_ids"] for row in of_split)),
+            )
+            for split, of_split in by_split.items()
+        },
+        fingerprint=hashlib.sha256(names.encode()).hexdigest()[:12],
+    )
 
 
 def name_version(run_date: object, model: str, *decides: str) -> str:
     """Return <date>-<model>-<hash of all that decides about the weights>."""
     return f"{run_date}-{model}-{hashlib.sha256('|'.join(decides).encode()).hexdigest()[:8]}"
+
+
+def _file_set(told: dict[str, Any]) -> FileSet:
+    return FileSet(tuple(told["urls"]), told["num_rows"], told["sum_of_ids"])

@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tqdm import tqdm
@@ -12,45 +12,54 @@ from sparkrec.session import on_terminal
 
 REPORT_EVERY_S = 0.5
 TELL_EVERY_S = 30.0
+ECHOES = ("Connection closed by peer", "Connection reset by peer", "gloo/transport", "NCCL", "Broken pipe")
 _last_report = 0.0
 
 
-def report(
-    attempt: Path, rank: int, step: int, steps: int, epoch: int, loss: float, best: float, started: float
-) -> None:
-    """Rank 0 says how far it is, at most twice a second."""
+def report(attempt: Path, told: Mapping[str, float]) -> None:
+    """Say how far the training is, at most twice a second: what `Bar` reads."""
     global _last_report  # noqa: PLW0603 - one rank per process
     now = time.monotonic()
-    if rank != 0 or now - _last_report < REPORT_EVERY_S:
+    if now - _last_report < REPORT_EVERY_S:
         return
     _last_report = now
-    told = {
-        "step": step,
-        "steps": steps,
-        "epoch": epoch,
-        "loss": loss,
-        "ndcg10": max(best, 0.0),
-        "seconds": now - started,
-    }
     aside = attempt / "progress.writing"
-    aside.write_text(json.dumps(told), encoding="utf-8")
+    aside.write_text(json.dumps(dict(told)), encoding="utf-8")
     aside.rename(attempt / "progress.json")
+
+
+def clear_marks(attempt: Path) -> None:
+    """Forget what ranks of an earlier attempt said; its checkpoints stay."""
+    for pattern in ("done-*", "failed-*", "progress.*"):
+        for mark in attempt.glob(pattern):
+            mark.unlink()
 
 
 def mark_done(attempt: Path, rank: int) -> None:
     (attempt / f"done-{rank}").touch()
 
 
-def mark_failed(attempt: Path, rank: int, reason: str, trace: str) -> None:
-    (attempt / f"failed-{rank}").write_text(reason + "\n" + trace, encoding="utf-8")
+def mark_failed(attempt: Path, rank: int, error: BaseException, trace: str) -> None:
+    """Say why this rank failed, or that it only heard of another's end."""
+    is_echo = any(word in str(error) for word in ECHOES)
+    told = {"reason": f"{type(error).__name__}: {error}", "is_echo": is_echo, "trace": trace}
+    (attempt / f"failed-{rank}").write_text(json.dumps(told), encoding="utf-8")
 
 
-def failures(attempt: Path) -> list[str]:
-    """Return a line per rank that said why it failed, the earliest first."""
-    told = sorted(attempt.glob("failed-*"), key=lambda file: file.stat().st_mtime)
-    return [
-        f"rank {file.name.removeprefix('failed-')}: {file.read_text(encoding='utf-8').splitlines()[0]}" for file in told
-    ]
+def reasons(attempt: Path, num_ranks: int) -> list[str]:
+    """Return a line per rank that is to blame: those that failed by themselves, else those that went silently.
+
+    A rank that lost the connection to another one only tells of that one's end.
+    """
+    failed = {}
+    for rank in range(num_ranks):
+        mark = attempt / f"failed-{rank}"
+        if mark.exists():
+            failed[rank] = json.loads(mark.read_text(encoding="utf-8"))
+    blamed = [f"rank {rank}: {told['reason']}" for rank, told in failed.items() if not told["is_echo"]]
+    silent = [rank for rank in missing_ranks(attempt, num_ranks) if rank not in failed]
+    gone = [f"rank {rank}: ended without a word, as a process does that is killed or out of memory" for rank in silent]
+    return blamed or gone or [f"rank {rank}: {told['reason']}" for rank, told in failed.items()]
 
 
 def missing_ranks(attempt: Path, num_ranks: int) -> list[int]:
@@ -83,10 +92,10 @@ class Bar:
 
     def _tell(self) -> None:
         for told in self._reports(TELL_EVERY_S):
-            speed = told["step"] / max(told["seconds"], 1e-9)
             print(
                 f"train: epoch {told['epoch']}, step {told['step']:,} of at most {told['steps']:,},"
-                f" loss {told['loss']:.3f}, best NDCG@10 {told['ndcg10']:.4f}, {speed:.1f} steps/s",
+                f" loss {told['loss']:.3f}, best NDCG@10 {told['ndcg10']:.4f}, {told['windows_per_s']:,.0f} windows/s,"
+                f" at most {told['left_s'] / 60:.0f} min left",
                 flush=True,
             )
 
@@ -94,10 +103,9 @@ class Bar:
         with tqdm(desc="train", unit="step", leave=False) as bar:
             for told in self._reports(REPORT_EVERY_S):
                 bar.total = told["steps"]
-                bar.set_postfix(
-                    epoch=told["epoch"],
-                    loss=f"{told['loss']:.3f}",
-                    ndcg10=f"{told['ndcg10']:.4f}",
+                bar.set_postfix_str(
+                    f"epoch {told['epoch']}, loss {told['loss']:.3f}, NDCG@10 {told['ndcg10']:.4f},"
+                    f" {told['windows_per_s']:,.0f} windows/s",
                     refresh=False,
                 )
                 bar.update(told["step"] - bar.n)

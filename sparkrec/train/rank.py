@@ -6,254 +6,277 @@ B windows   L positions   V vocabulary size
 import json
 import math
 import os
+import shutil
+import sys
 import time
 import traceback
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-import fsspec
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from sparkrec.errors import SparkrecError
-from sparkrec.evaluate.held_out import matrix
-from sparkrec.evaluate.ranks import left_out_mask, model_ranks, ndcg_of
 from sparkrec.models.registry import build_model
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.models.store import save_model
+from sparkrec.train.checkpoint import Progress, check_fits, load_checkpoint, newest_checkpoint, save_checkpoint
 from sparkrec.train.feed import Feed
-from sparkrec.train.losses import pool_negatives, sampled_softmax
-from sparkrec.train.plan import TrainPlan
+from sparkrec.train.logbook import Logbook
+from sparkrec.train.objective import Objective
+from sparkrec.train.place import Place, end_with_the_launcher, join
+from sparkrec.train.plan import TrainPlan, Vocabulary, read_plan
 from sparkrec.train.progress import mark_done, mark_failed, report
+from sparkrec.train.schedule import learning_rate
+from sparkrec.train.trim import TargetStates, cut_pieces
+from sparkrec.train.validation import read_tiles, validate
+from sparkrec.train.warm_start import start_from
 
-VALIDATION_TILE = 64
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a rank stands among the others, and where it computes."""
-
-    rank: int
-    num_ranks: int
-    device: torch.device
+LOOK_EVERY_STEPS_ON_GPU = 20
+"""A look at the loss makes a GPU wait for the CPU."""
 
 
-def train_rank(plan: TrainPlan) -> None:
-    """Run one rank; the function that TorchDistributor (or torchrun) calls on every worker."""
-    rank = int(os.environ.get("RANK", "0"))
+def train_rank_alone(attempt: str, under_spark: bool) -> None:
+    """Run one rank in a process of its own, which ends with it: what TorchDistributor or torchrun calls."""
     try:
-        _train(plan, _join(plan))
-        mark_done(plan.attempt, rank)
+        if under_spark:
+            end_with_the_launcher()
+        train_rank(attempt)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        # Not by way of the interpreter's end, where threads of gloo or NCCL may wait for one another for ever.
+        os._exit(1)
+
+
+def train_rank(attempt: str) -> None:
+    """Run one rank of the training that is planned in a folder; torchrun's variables say which."""
+    folder, rank = Path(attempt), int(os.environ.get("RANK", "0"))
+    try:
+        plan, vocabulary = read_plan(folder)
+        Training(plan, vocabulary, join(plan.settings)).run()
+        mark_done(folder, rank)
     except BaseException as error:
-        mark_failed(plan.attempt, rank, f"{type(error).__name__}: {error}", traceback.format_exc())
+        mark_failed(folder, rank, error, traceback.format_exc())
+        # The gradients' reducer must be gone before the process group is, or both wait for one another.
+        traceback.clear_frames(error.__traceback__)
         raise
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
 
 
-def _join(plan: TrainPlan) -> Place:
-    wants_gpu = plan.settings.device != "cpu" and torch.cuda.is_available()
-    if plan.settings.device == "cuda" and not torch.cuda.is_available():
-        raise SparkrecError("train.device=cuda, but torch sees no GPU here; use auto or cpu")
-    ranks_here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    if wants_gpu and ranks_here > torch.cuda.device_count():
-        raise SparkrecError(
-            f"{ranks_here} ranks share {torch.cuda.device_count()} GPU(s) here; lower train.num_workers"
+class Training:
+    """One rank's training, and how far it is."""
+
+    def __init__(self, plan: TrainPlan, vocabulary: Vocabulary, place: Place) -> None:
+        self.plan, self.settings, self.place = plan, plan.settings, place
+        self.model = _untrained(plan, vocabulary, place)
+        self.states = DistributedDataParallel(
+            TargetStates(self.model), broadcast_buffers=False, gradient_as_bucket_view=True
         )
-    if wants_gpu:
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        torch.cuda.set_device(device)
-    else:
-        device = torch.device("cpu")
-        torch.set_num_threads(plan.settings.threads_per_worker or max(1, (os.cpu_count() or 1) // ranks_here))
-    dist.init_process_group("nccl" if wants_gpu else "gloo")
-    return Place(dist.get_rank(), dist.get_world_size(), device)
-
-
-def _train(plan: TrainPlan, place: Place) -> None:
-    settings = plan.settings
-    model = _untrained(plan, place)
-    parallel = DistributedDataParallel(model, broadcast_buffers=False)
-    optimizer = torch.optim.AdamW(parallel.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    log_chance_V = torch.from_numpy(np.frombuffer(plan.log_chance, dtype=np.float32).copy()).to(place.device)
-    validation = _validation_tiles(plan, model, place)
-
-    columns = [*model.inputs, "target_idxs", "negative_idxs"]
-    with Feed(
-        plan.training_set.train,
-        columns,
-        place.rank,
-        place.num_ranks,
-        settings.batch_size_per_rank,
-        settings.shuffle_rows,
-        plan.seed,
-    ) as feed:
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), weight_decay=self.settings.weight_decay, fused=True)
+        self.objective = Objective(self.settings, vocabulary, plan.popularity_power, place.device)
+        files = plan.training_set.train if plan.fixed_epochs is None else plan.training_set.everything()
+        self.feed = Feed(
+            files,
+            self.objective.columns(self.model),
+            place.rank,
+            place.num_ranks,
+            self.settings.batch_size_per_rank,
+            self.settings.shuffle_rows,
+            plan.seed,
+            pin=place.is_gpu,
+        )
+        self.wanted = (files.num_rows, files.sum_of_ids)
+        self.rows_per_step = self.settings.batch_size_per_rank * place.num_ranks
         # Agreed before step 1: a rank that stopped earlier than the others would leave them waiting for ever.
-        steps_per_epoch = _largest(math.ceil(feed.rows_per_pass / settings.batch_size_per_rank), place)
+        steps = place.gather(math.ceil(self.feed.rows_per_pass / self.settings.batch_size_per_rank))
+        self.steps_per_epoch = max(int(str(number)) for number in steps)
+        self.max_epochs = plan.fixed_epochs or self.settings.max_epochs
+        self.progress = self._resume()
+        self.resumed_at, self.seconds_before = self.progress.step, self.progress.seconds
+        self.waited_s = 0.0
+        self.pending: list[tuple[int, Tensor, Tensor]] = []
+
+    def run(self) -> None:
+        """Train to the end, validating after every epoch, and leave the best epoch's model in the plan's folder."""
+        users = 0 if self.plan.fixed_epochs else self.settings.validation_users
+        validation = self.plan.training_set.validation
+        tiles = read_tiles(validation, self.model, users, self.place.rank, self.place.num_ranks, self.place.device)
+        with Logbook(self.plan, self.place.rank, self.progress.step) as logbook:
+            while not self._is_over():
+                self._epoch(logbook)
+                ndcg = 0.0 if self.plan.fixed_epochs else validate(self.model, tiles)
+                self._end_epoch(ndcg, logbook)
+        if self.place.rank == 0:
+            self._hand_over()
+        dist.barrier()
+
+    def _resume(self) -> Progress:
+        own = newest_checkpoint(self.plan.attempt)
+        folder = own or (self.settings.resume_from and Path(self.settings.resume_from))
+        if not folder:
+            return Progress()
+        check_fits(folder, self.plan.depends_on)
+        return load_checkpoint(folder, self.model, self.optimizer)
+
+    def _is_over(self) -> bool:
+        done = self.progress.epoch - 1
+        if done >= self.max_epochs:
+            return True
+        if self.plan.fixed_epochs:
+            return False
         # While the learning rate still rises, no progress says nothing.
-        warm_epochs = math.ceil(settings.warmup_steps / steps_per_epoch)
-        batches = feed.batches()
-        pooling = torch.Generator().manual_seed(plan.seed + place.rank)
-        best, best_epoch, step = -1.0, 0, 0
-        started = time.monotonic()
-        for epoch in range(1, settings.max_epochs + 1):
-            parallel.train()  # type: ignore[no-untyped-call]
-            for _ in range(steps_per_epoch):
-                step += 1
-                for group in optimizer.param_groups:
-                    group["lr"] = _learning_rate(step, steps_per_epoch, plan)
-                loss = _step(parallel, optimizer, next(batches), pooling, log_chance_V, plan, place)
-                if not math.isfinite(loss):
-                    raise SparkrecError(
-                        f"loss is {loss} at step {step}; lower train.learning_rate (no model was changed)"
-                    )
-                report(
-                    plan.attempt,
-                    place.rank,
-                    step,
-                    steps_per_epoch * settings.max_epochs,
-                    epoch,
-                    loss,
-                    best,
-                    started,
+        warm_epochs = math.ceil(self.settings.warmup_steps / self.steps_per_epoch)
+        return done - max(self.progress.best_epoch, warm_epochs) >= self.settings.patience
+
+    def _epoch(self, logbook: Logbook) -> None:
+        self.states.train()  # type: ignore[no-untyped-call]
+        first = math.ceil(self.progress.rows_in_epoch / self.rows_per_step)
+        started, seconds = time.monotonic(), self.progress.seconds
+        with self.feed.epoch(self.progress.epoch, self.steps_per_epoch, first) as batches:
+            for number in range(first, self.steps_per_epoch):
+                self._step(next(batches), number)
+                self.progress = replace(
+                    self.progress,
+                    rows_in_epoch=(number + 1) * self.rows_per_step,
+                    seconds=seconds + time.monotonic() - started,
                 )
-            _check_passes(feed, plan, place)
-            ndcg = _validate(model, validation, place)
-            if ndcg > best:
-                best, best_epoch = ndcg, epoch
-                if place.rank == 0:
-                    save_model(plan.attempt / "best", model, plan.card)
-            if epoch - max(best_epoch, warm_epochs) >= settings.patience:
-                break
-        if place.rank == 0:
-            _keep_best(plan, epoch, best_epoch, step, best, time.monotonic() - started, feed.passes.complete())
-    dist.barrier()
+                is_last = number + 1 == self.steps_per_epoch
+                if is_last or len(self.pending) >= (LOOK_EVERY_STEPS_ON_GPU if self.place.is_gpu else 1):
+                    loss = self._look_at_losses()
+                    self._report(loss)
+                    logbook.step(self.progress.step, loss)
+                if not is_last and self.progress.step % self.settings.checkpoint_steps == 0:
+                    self._save()
+            self.waited_s += batches.waited_s
+        self._check_passes()
+
+    def _step(self, batch: dict[str, Tensor], number: int) -> None:
+        self.progress = replace(self.progress, step=self.progress.step + 1)
+        # Every step has random numbers of its own, so that a training can be taken up at any of them.
+        seed = np.random.SeedSequence([self.plan.seed, self.place.rank, self.progress.step]).generate_state(2)
+        torch.manual_seed(int(seed[0]))
+        negatives = torch.Generator().manual_seed(int(seed[1]))
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.progress.step, self.steps_per_epoch * self.max_epochs, self.settings)
+        pieces = [
+            {name: values.to(self.place.device, non_blocking=True) for name, values in piece.items()}
+            for piece in cut_pieces(batch, self.plan.num_negatives)
+        ]
+        with torch.autocast("cuda", torch.bfloat16, enabled=self.place.is_gpu):
+            loss = self.objective(self.states, self.model, pieces, negatives)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
+        self.optimizer.step()
+        self.pending.append((number, loss.detach(), norm.detach()))
+
+    def _look_at_losses(self) -> float:
+        """Return the newest loss; stop at the first that is no number, before it can reach a checkpoint."""
+        losses = torch.stack([loss for _, loss, _ in self.pending]).tolist()
+        norms = torch.stack([norm for _, _, norm in self.pending]).tolist()
+        step = self.progress.step - len(self.pending)
+        for (number, _, _), loss, norm in zip(self.pending, losses, norms, strict=True):
+            step += 1
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                last = newest_checkpoint(self.plan.attempt)
+                raise SparkrecError(
+                    f"loss {loss}, gradient norm {norm} at step {step} (epoch {self.progress.epoch}, batch {number + 1}"
+                    f" of {self.steps_per_epoch}); lower train.learning_rate. The models in use are as they were,"
+                    f" the last good checkpoint is {last or 'none'}"
+                )
+        self.progress = replace(self.progress, loss_sum=self.progress.loss_sum + sum(losses))
+        self.pending.clear()
+        return float(losses[-1])
+
+    def _report(self, loss: float) -> None:
+        progress, here = self.progress, self.progress.step - self.resumed_at
+        max_steps = self.steps_per_epoch * self.max_epochs
+        steps_per_s = here / max(progress.seconds - self.seconds_before, 1e-9)
+        told = {
+            "step": progress.step,
+            "steps": max_steps,
+            "epoch": progress.epoch,
+            "loss": loss,
+            "ndcg10": max(progress.best, 0.0),
+            "windows_per_s": steps_per_s * self.rows_per_step,
+            "left_s": (max_steps - progress.step) / steps_per_s,
+        }
+        if self.place.rank == 0:
+            report(self.plan.attempt, told)
+
+    def _check_passes(self) -> None:
+        """Every window once per pass, all ranks together: rows and ids must be the table's; or the job stops."""
+        passes = self.feed.passes
+        whole = passes.rows[0] if passes.rows else 0
+        everyone = self.place.gather((whole, passes.sums_of_ids[0] if passes.rows else 0))
+        rows, ids = (sum(pair[place] for pair in everyone) for place in (0, 1))  # type: ignore[index]
+        if (rows, ids) != self.wanted:
+            raise SparkrecError(
+                f"feed: {rows:,} windows handed over in a pass, the table has {self.wanted[0]:,} (or other ids);"
+                " this is a fault of the feed, the models in use are as they were"
+            )
+
+    def _end_epoch(self, ndcg: float, logbook: Logbook) -> None:
+        epoch = self.progress.epoch
+        mean_loss = self.progress.loss_sum / self.steps_per_epoch
+        logbook.epoch(self.progress.step, mean_loss, ndcg, self.feed.passes.mean_travel())
+        is_best = ndcg > self.progress.best or self.plan.fixed_epochs is not None
+        if is_best and self.place.rank == 0:
+            save_model(self._best(epoch), self.model, self.plan.card)
+        self.progress = replace(
+            self.progress,
+            epoch=epoch + 1,
+            rows_in_epoch=0,
+            loss_sum=0.0,
+            best=ndcg if is_best else self.progress.best,
+            best_epoch=epoch if is_best else self.progress.best_epoch,
+            history=(*self.progress.history, (mean_loss, ndcg)),
+        )
+        self._save()
+        if self.place.rank == 0:
+            for other in self.plan.attempt.glob("best-*"):
+                if other != self._best(self.progress.best_epoch):
+                    shutil.rmtree(other)
+
+    def _save(self) -> None:
+        if self.place.rank == 0:
+            save_checkpoint(self.plan.attempt, self.model, self.optimizer, self.progress, self.plan.depends_on)
+
+    def _best(self, epoch: int) -> Path:
+        return self.plan.attempt / f"best-{epoch}"
+
+    def _hand_over(self) -> None:
+        progress = self.progress
+        epochs = progress.epoch - 1
+        best = self._best(progress.best_epoch)
+        summary = {
+            "epochs": epochs,
+            "best_epoch": progress.best_epoch,
+            "steps": progress.step,
+            "resumed_at": self.resumed_at,
+            "seconds": progress.seconds,
+            "wait_share": self.waited_s / max(progress.seconds - self.seconds_before, 1e-9),
+            "in_training_ndcg10": progress.best,
+            "passes": epochs,
+            "repeated": (self.steps_per_epoch * self.rows_per_step - self.wanted[0]) * epochs,
+            "mean_travel": self.feed.passes.mean_travel(),
+            "ranks": self.place.num_ranks,
+            "history": progress.history,
+        }
+        (best / "training.json").write_text(json.dumps(summary), encoding="utf-8")
+        best.rename(self.plan.folder)
 
 
-def _untrained(plan: TrainPlan, place: Place) -> SequenceModel:
+def _untrained(plan: TrainPlan, vocabulary: Vocabulary, place: Place) -> SequenceModel:
     torch.manual_seed(plan.seed)  # the same initial weights on every rank
     model = build_model(plan.card.architecture, plan.shape)
-    model.is_known_V = torch.from_numpy(np.frombuffer(plan.is_known, dtype=np.bool_).copy())
-    torch.manual_seed(plan.seed + 1 + place.rank)  # dropout differs by rank
+    model.is_known_V = vocabulary.is_known
+    if plan.start_from is not None:
+        start_from(model, plan.start_from, vocabulary.categories)
     return model.to(place.device)
-
-
-def _step(
-    parallel: DistributedDataParallel,
-    optimizer: torch.optim.Optimizer,
-    batch: dict[str, Tensor],
-    pooling: torch.Generator,
-    log_chance_V: Tensor,
-    plan: TrainPlan,
-    place: Place,
-) -> float:
-    model: SequenceModel = parallel.module
-    pooled_P = pool_negatives(batch["negative_idxs"], plan.settings.num_pooled_negatives, pooling).to(place.device)
-    inputs = {name: batch[name].to(place.device, non_blocking=True) for name in model.inputs}
-    target_BL = batch["target_idxs"].to(place.device, non_blocking=True)
-    with torch.autocast("cuda", torch.bfloat16, enabled=place.device.type == "cuda"):
-        state_BLD = parallel(inputs)
-        loss = sampled_softmax(state_BLD, model.item_matrix(), target_BL, pooled_P, log_chance_V)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(parallel.parameters(), plan.settings.clip_norm)
-    optimizer.step()
-    return loss.item()
-
-
-def _learning_rate(step: int, steps_per_epoch: int, plan: TrainPlan) -> float:
-    """Linear rise, then a cosine down to a tenth at the last possible step."""
-    settings = plan.settings
-    if step <= settings.warmup_steps:
-        return settings.learning_rate * step / settings.warmup_steps
-    gone = (step - settings.warmup_steps) / max(steps_per_epoch * settings.max_epochs - settings.warmup_steps, 1)
-    return settings.learning_rate * (0.1 + 0.45 * (1 + math.cos(math.pi * min(gone, 1.0))))
-
-
-def _check_passes(feed: Feed, plan: TrainPlan, place: Place) -> None:
-    """Every window once per pass, all ranks together: rows and ids must be the table's. Anything else stops the job."""
-    passes = feed.passes
-    if passes.complete() < 1:
-        raise SparkrecError(
-            f"feed: rank {place.rank} has not finished a pass after an epoch; this is a fault of the feed"
-        )
-    for number in range(1, passes.complete()):
-        if (passes.rows[number], passes.sums_of_ids[number]) != (passes.rows[0], passes.sums_of_ids[0]):
-            raise SparkrecError(
-                f"feed: pass {number + 1} of rank {place.rank} handed over other windows than its first"
-            )
-    everyone: list[tuple[int, int]] = [(0, 0)] * place.num_ranks
-    dist.all_gather_object(everyone, (passes.rows[0], passes.sums_of_ids[0]))
-    rows, ids = sum(pair[0] for pair in everyone), sum(pair[1] for pair in everyone)
-    wanted = plan.training_set.train
-    if (rows, ids) != (wanted.num_rows, wanted.sum_of_ids):
-        raise SparkrecError(
-            f"feed: {rows} windows handed over in a pass, the table has {wanted.num_rows} (or other ids)"
-        )
-
-
-Tile = tuple[dict[str, Tensor], Tensor, Tensor]
-
-
-def _validation_tiles(plan: TrainPlan, model: SequenceModel, place: Place) -> list[Tile]:
-    """Return this rank's share of the first validation rows; rows lie in random order in their files."""
-    columns = [*model.inputs, "target_idxs", "seen_idxs"]
-    tiles = []
-    left = plan.settings.validation_users
-    for url in plan.training_set.validation.urls:
-        with fsspec.open(url, "rb") as file:
-            table = pq.read_table(file, columns=columns).slice(0, left)
-        left -= len(table)
-        mine = table.take(list(range(place.rank, len(table), place.num_ranks)))
-        tiles += list(_tiles(mine.combine_chunks(), model, place))
-    return tiles
-
-
-def _tiles(table: pa.Table, model: SequenceModel, place: Place) -> Iterator[Tile]:
-    for tile in table.to_batches(max_chunksize=VALIDATION_TILE):
-        inputs = {name: matrix(tile.column(name)).to(place.device) for name in model.inputs}
-        seen = [np.asarray(items, dtype=np.int64) for items in tile.column("seen_idxs").to_pylist()]
-        left_out_BV = left_out_mask(seen, model.shape.vocabulary_size)
-        yield inputs, matrix(tile.column("target_idxs"))[:, -1].to(place.device), left_out_BV.to(place.device)
-
-
-def _validate(model: SequenceModel, tiles: list[Tile], place: Place) -> float:
-    """Return NDCG@10 over all ranks' validation users, full ranking."""
-    model.eval()
-    total = torch.zeros(2, dtype=torch.float64)
-    for inputs, target_B, left_out_BV in tiles:
-        gain_B = ndcg_of(model_ranks(model, inputs, target_B, left_out_BV), 10)
-        total += torch.tensor([gain_B.sum().item(), float(len(gain_B))], dtype=torch.float64)
-    everyone: list[list[float]] = [[]] * place.num_ranks
-    dist.all_gather_object(everyone, total.tolist())
-    return float(sum(pair[0] for pair in everyone) / max(sum(pair[1] for pair in everyone), 1))
-
-
-def _largest(number: int, place: Place) -> int:
-    everyone: list[int] = [0] * place.num_ranks
-    dist.all_gather_object(everyone, number)
-    return max(everyone)
-
-
-def _keep_best(
-    plan: TrainPlan, epochs: int, best_epoch: int, steps: int, best: float, seconds: float, passes: int
-) -> None:
-    best_folder: Path = plan.attempt / "best"
-    summary = {
-        "epochs": epochs,
-        "best_epoch": best_epoch,
-        "steps": steps,
-        "seconds": seconds,
-        "in_training_ndcg10": best,
-        "passes": passes,
-        "ranks": plan.settings.num_workers,
-    }
-    (best_folder / "training.json").write_text(json.dumps(summary), encoding="utf-8")
-    best_folder.rename(plan.folder)

@@ -1,0 +1,48 @@
+"""Which models' recommendations were published, and when."""
+
+from datetime import date
+from pathlib import Path
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from sparkrec.errors import SparkrecError
+from sparkrec.models.store import REFIT
+
+
+def published_version(night: DataFrame) -> str | None:
+    """Return the model of a night's published rows, None where nothing is published."""
+    row = night.select("model_version").first()
+    return row["model_version"] if row else None
+
+
+def published_model(night: DataFrame, models: DataFrame, run_date: date) -> tuple[str, Path]:
+    """Return version and folder of the model of a night's published rows."""
+    version = published_version(night)
+    folder = None if version is None else _folder(models, version)
+    if version is None or folder is None:
+        raise SparkrecError(
+            f"recommendations {run_date}: nothing is published; run 'make recommend DATE={run_date}' first"
+        )
+    return version, folder
+
+
+def last_published(recommendations: DataFrame, models: DataFrame, run_date: date) -> Path | None:
+    """Return the folder of the model that the newest night before a date was published with; None without one."""
+    earlier = recommendations.where(F.col("run_date") < F.lit(run_date))
+    newest = earlier.agg(F.max("run_date").alias("run_date")).first()
+    if newest is None or newest["run_date"] is None:
+        return None
+    version = published_version(earlier.where(F.col("run_date") == F.lit(newest["run_date"])))
+    folder = None if version is None else _folder(models, version)
+    return folder if folder is not None and folder.exists() else None
+
+
+def evaluated(folder: Path) -> Path:
+    """Return the folder of the model that figures may be told of: a refit has seen what is held out."""
+    return folder.with_name(folder.name.removesuffix(REFIT))
+
+
+def _folder(models: DataFrame, version: str) -> Path | None:
+    model = models.where(F.col("model_version") == F.lit(version)).select("path").first()
+    return Path(model["path"]) if model else None

@@ -1,0 +1,77 @@
+"""Leave padding out: a batch in a few pieces, each as long as its longest past.
+
+B windows   L positions   T targets   K negatives per target
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sparkrec.models.sequence_model import SequenceModel
+from sparkrec.tables import PAD
+
+MAX_PIECES = 4
+PIECE_COST = 400
+"""Positions that could be computed in the time that one more piece takes, about."""
+
+Piece = dict[str, Tensor]
+
+
+def cut_pieces(batch: Mapping[str, Tensor], num_negatives: int) -> list[Piece]:
+    """Return the batch's rows by length, in pieces without the columns that are padding in all their rows.
+
+    In   batch: windows, padded on the left; `negative_idxs` holds K values per position.
+    """
+    length_B = (batch["item_idxs"] != PAD).sum(dim=1).clamp(min=1)
+    order_B = torch.argsort(length_B, stable=True)
+    in_order = length_B[order_B].tolist()
+    pieces = []
+    start = 0
+    for end in piece_ends(in_order):
+        rows, longest = order_B[start:end], in_order[end - 1]
+        pieces.append(
+            {
+                name: values[rows, -longest * (num_negatives if name == "negative_idxs" else 1) :]
+                for name, values in batch.items()
+                if values.dim() > 1
+            }
+        )
+        start = end
+    return pieces
+
+
+def piece_ends(lengths: Sequence[int]) -> list[int]:
+    """Return where pieces end: quarters of the rows, joined with the next where that adds little padding.
+
+    In   lengths: ascending.
+    """
+    ends: list[int] = []
+    start = 0
+    for number in range(1, MAX_PIECES):
+        end = len(lengths) * number // MAX_PIECES
+        after = len(lengths) * (number + 1) // MAX_PIECES
+        if end > start and (end - start) * (lengths[after - 1] - lengths[end - 1]) > PIECE_COST:
+            ends.append(end)
+            start = end
+    return [*ends, len(lengths)]
+
+
+class TargetStates(nn.Module):
+    """The model's states at the targets alone, (T, D), over all pieces: one forward pass to whoever wraps it."""
+
+    def __init__(self, model: SequenceModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pieces: Sequence[Mapping[str, Tensor]]) -> Tensor:
+        return torch.cat([self.model.states(piece)[piece["target_idxs"] != PAD] for piece in pieces])
+
+
+def at_targets(pieces: Sequence[Mapping[str, Tensor]], name: str) -> Tensor:
+    """Return a column's values at the targets, in the order of `TargetStates`: (T,), or (T, K)."""
+    parts = []
+    for piece in pieces:
+        is_target_BL = piece["target_idxs"] != PAD
+        parts.append(piece[name].reshape(*is_target_BL.shape, -1)[is_target_BL].squeeze(-1))
+    return torch.cat(parts).long()

@@ -1,0 +1,70 @@
+"""Validation in training: the held-out items of some users, ranked among all items, the ranks sharing the users.
+
+B users of a tile   L positions   V vocabulary size
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from sparkrec.evaluate.held_out import matrix
+from sparkrec.evaluate.ranks import left_out_mask, model_ranks, ndcg_of
+from sparkrec.models.sequence_model import SequenceModel
+from sparkrec.train.feed import FileSet
+
+TILE = 64
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Some users: what the model sees, the item to find, and the items that do not compete."""
+
+    inputs: dict[str, Tensor]
+    target_B: Tensor
+    seen: list[np.ndarray]
+
+
+def read_tiles(
+    files: FileSet, model: SequenceModel, num_users: int, rank: int, num_ranks: int, device: torch.device
+) -> list[Tile]:
+    """Return a rank's share of the first `num_users` validation rows; rows lie in random order in their files."""
+    tiles: list[Tile] = []
+    left = num_users
+    for url in files.urls:
+        if left <= 0:
+            break
+        with fsspec.open(url, "rb") as file:
+            rows = pq.read_table(file, columns=[*model.inputs, "target_idxs", "seen_idxs"]).slice(0, left)
+        left -= len(rows)
+        mine = rows.take(pa.array(range(rank, len(rows), num_ranks), pa.int64()))
+        tiles += _tiles(mine.combine_chunks(), model, device)
+    return tiles
+
+
+def validate(model: SequenceModel, tiles: list[Tile]) -> float:
+    """Return NDCG@10 over all ranks' users, full ranking; the same number on every rank."""
+    model.eval()
+    gain, users = 0.0, 0
+    for tile in tiles:
+        left_out_BV = left_out_mask(tile.seen, model.shape.vocabulary_size).to(tile.target_B.device)
+        gain += ndcg_of(model_ranks(model, tile.inputs, tile.target_B, left_out_BV), 10).sum().item()
+        users += len(tile.seen)
+    everyone: list[tuple[float, int]] = [(0.0, 0)] * dist.get_world_size()
+    dist.all_gather_object(everyone, (gain, users))
+    return sum(pair[0] for pair in everyone) / max(sum(pair[1] for pair in everyone), 1)
+
+
+def _tiles(rows: pa.Table, model: SequenceModel, device: torch.device) -> Iterator[Tile]:
+    for tile in rows.to_batches(max_chunksize=TILE):
+        yield Tile(
+            inputs={name: matrix(tile.column(name)).to(device) for name in model.inputs},
+            target_B=matrix(tile.column("target_idxs"))[:, -1].to(device),
+            seen=[np.asarray(items, dtype=np.int64) for items in tile.column("seen_idxs").to_pylist()],
+        )

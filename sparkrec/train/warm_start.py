@@ -1,0 +1,70 @@
+"""Start from an earlier model whose vocabulary has grown since.
+
+V vocabulary size   D width   C categories
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sparkrec.errors import SparkrecError
+from sparkrec.models.sequence_model import SequenceModel
+from sparkrec.models.store import Card, read_card, read_weights
+from sparkrec.sequences import NO_CATEGORY
+
+MAY_DIFFER = {"vocabulary_size", "dropout"}
+
+
+def check_start(folder: Path, card: Card) -> None:
+    """Refuse to go on from a model of another shape, another lake, or a larger vocabulary; name every difference."""
+    there, here = read_card(folder), card
+    names = [name for name in asdict(here.shape) if name not in MAY_DIFFER]
+    wanted = {"model": here.architecture, "vocabulary lineage": here.vocabulary_lineage}
+    found = {"model": there.architecture, "vocabulary lineage": there.vocabulary_lineage}
+    wanted |= {name: getattr(here.shape, name) for name in names}
+    found |= {name: getattr(there.shape, name) for name in names}
+    other = [f"{name} is {found[name]} there and {wanted[name]} here" for name in wanted if found[name] != wanted[name]]
+    if there.shape.vocabulary_size > here.shape.vocabulary_size:
+        other.append(f"it knows {there.shape.vocabulary_size:,} items, this lake has {here.shape.vocabulary_size:,}")
+    if other:
+        raise SparkrecError(
+            f"{folder}: cannot be fine-tuned ({'; '.join(other)}); set these back, or train.start=scratch"
+        )
+
+
+def start_from(model: SequenceModel, folder: Path, category_V: Tensor) -> int:
+    """Take over the weights; an item that the earlier model did not know starts at its category's mean.
+
+    In   model: untrained, of the new vocabulary; items without a known category keep their random vector.
+    Out  how many items started from their category.
+    """
+    weights = read_weights(folder)
+    was_known = weights.pop("is_known_V")
+    new_V = torch.ones(model.shape.vocabulary_size, dtype=torch.bool)
+    new_V[: len(was_known)] = ~was_known
+    own = model.state_dict()
+    filled = torch.zeros_like(new_V)
+    for name, values in weights.items():
+        if name not in model.item_tables:
+            own[name].copy_(values)
+            continue
+        grown = own[name].clone()
+        old = ~new_V
+        grown[old] = values[old[: len(values)].nonzero().squeeze(1)]
+        mean_VD, has_mean_V = _category_means(grown, old, category_V)
+        filled = new_V & has_mean_V & model.is_known_V
+        grown[filled] = mean_VD[filled]
+        own[name].copy_(grown)
+    return int(filled.sum())
+
+
+def _category_means(values_VD: Tensor, counts_V: Tensor, category_V: Tensor) -> tuple[Tensor, Tensor]:
+    """Return for every item the mean of its category over the items that count, and whether there is one."""
+    told, group_V = torch.unique(category_V, return_inverse=True)
+    chosen = counts_V & (category_V != NO_CATEGORY)
+    sums_CD = values_VD.new_zeros(len(told), values_VD.shape[1]).index_add_(0, group_V[chosen], values_VD[chosen])
+    sizes_C = torch.bincount(group_V[chosen], minlength=len(told))
+    means_CD = sums_CD / sizes_C.clamp(min=1)[:, None]
+    return means_CD[group_V], (sizes_C > 0)[group_V]

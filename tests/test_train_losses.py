@@ -1,0 +1,106 @@
+"""Losses are what they say, negatives are drawn as often as stated, and leaving padding out changes nothing."""
+
+import numpy as np
+import pytest
+import torch
+
+from sparkrec.models.registry import ARCHITECTURES, build_model
+from sparkrec.models.sequence_model import ModelShape
+from sparkrec.train.losses import binary, chances_of, full_softmax, in_batch_negatives, shared_softmax
+from sparkrec.train.trim import TargetStates, at_targets, cut_pieces, piece_ends
+
+
+def material(num_targets: int = 5, width: int = 4, size: int = 9) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(7)
+    states, items = torch.randn(num_targets, width, generator=generator), torch.randn(size, width, generator=generator)
+    return states, items, torch.tensor([4, 2, 8, 2, 3])[:num_targets]
+
+
+def test_shared_softmax_over_all_items_is_the_full_softmax() -> None:
+    states, items, targets = material()
+    shared = shared_softmax(states, items, targets, torch.arange(2, 9), torch.zeros(9))
+    full = full_softmax(states, items, targets, torch.ones(9, dtype=torch.bool))
+    by_hand = torch.nn.functional.cross_entropy(states @ items[2:].T, targets - 2)
+    assert torch.allclose(shared, by_hand)
+    assert torch.allclose(full, by_hand)
+
+
+def test_the_log_of_the_chance_lowers_what_is_drawn_often() -> None:
+    states, items = torch.ones(1, 2), torch.zeros(5, 2)
+    chance = torch.tensor([1.0, 1.0, 0.5, 0.4, 0.1])
+    loss = shared_softmax(states, items, torch.tensor([2]), torch.tensor([3, 3, 4]), chance.log())
+    by_hand = -np.log((1 / 0.5) / (1 / 0.5 + 1 / 0.4 + 1 / 0.4 + 1 / 0.1))
+    assert loss.item() == pytest.approx(by_hand)
+
+
+def test_shared_negatives_are_drawn_by_the_chances_that_correct_them() -> None:
+    counts, known = torch.tensor([9, 9, 100, 50, 25, 7]), torch.tensor([False, False, True, True, True, False])
+    chances = chances_of(counts, known, 0.75)
+    drawn = chances.draw(60_000, torch.Generator().manual_seed(3))
+    observed = torch.bincount(drawn, minlength=6)
+    expected = chances.log_V.exp() * len(drawn)
+    assert observed[~known].sum() == 0
+    assert ((observed - expected) ** 2 / expected)[known].sum() < 13.8, "0.1 % of true draws, 2 degrees of freedom"
+    assert (chances.log_V.exp()[2] / chances.log_V.exp()[3]).item() == pytest.approx(2**0.75)
+
+
+def test_in_batch_negatives_are_the_batchs_targets() -> None:
+    drawn = in_batch_negatives(torch.tensor([5, 5, 6, 7]), 10, torch.Generator().manual_seed(1))
+    assert sorted(drawn.tolist()) == [5, 5, 6, 7]
+    assert len(in_batch_negatives(torch.arange(50), 10, torch.Generator().manual_seed(1))) == 10
+
+
+def test_binary_cross_entropy_counts_each_targets_own_negatives_once() -> None:
+    states, items, targets = material(2)
+    negatives = torch.tensor([[3, 5], [7, 0]])
+    loss = binary(states, items, targets, negatives)
+
+    def term(target: int, logit_sign: float, state: torch.Tensor) -> torch.Tensor:
+        return -torch.log(torch.sigmoid(logit_sign * (state @ items[target])))
+
+    first = term(4, 1, states[0]) + (term(3, -1, states[0]) + term(5, -1, states[0])) / 2
+    second = term(2, 1, states[1]) + term(7, -1, states[1])  # the other place is padding
+    assert torch.allclose(loss, (first + second) / 2)
+
+
+def batch_of(lengths: list[int], length: int = 12, num_negatives: int = 3) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    batch = {
+        name: torch.randint(2, 30, (len(lengths), width), generator=generator)
+        for name, width in (("item_idxs", length), ("target_idxs", length), ("negative_idxs", length * num_negatives))
+    }
+    batch["event_types"] = torch.randint(1, 4, (len(lengths), length), generator=generator)
+    for row, real in enumerate(lengths):
+        for name, values in batch.items():
+            values[row, : (length - real) * (num_negatives if name == "negative_idxs" else 1)] = 0
+    return {"window_id": torch.arange(len(lengths)), **batch}
+
+
+def test_pieces_hold_all_that_is_not_padding_and_little_else() -> None:
+    batch = batch_of([1, 12, 3, 2, 3, 12, 1, 5] * 60)
+    pieces = cut_pieces(batch, 3)
+    assert len(pieces) > 1
+    for name in ("target_idxs", "negative_idxs"):
+        values = at_targets(pieces, name)
+        assert sorted(values.reshape(-1).tolist()) == sorted(batch[name][batch[name] != 0].tolist())
+    assert at_targets(pieces, "negative_idxs").shape == (len(at_targets(pieces, "target_idxs")), 3)
+    computed = sum(piece["item_idxs"].numel() for piece in pieces)
+    assert computed < 0.8 * batch["item_idxs"].numel()
+
+
+def test_one_length_is_one_piece() -> None:
+    assert piece_ends([50] * 128) == [128]
+    assert piece_ends([7]) == [1]
+
+
+@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+def test_states_at_targets_are_those_of_the_padded_batch(architecture: str) -> None:
+    torch.manual_seed(3)
+    model = build_model(architecture, ModelShape(30, 12, 16, 2, 2, 0.0)).eval()
+    batch = batch_of([1, 12, 3, 2, 9, 12, 1, 5] * 40)
+    pieces = cut_pieces(batch, 3)
+    order = torch.argsort((batch["item_idxs"] != 0).sum(dim=1), stable=True)
+    is_target = batch["target_idxs"][order] != 0
+    padded = model.states({name: values[order] for name, values in batch.items()})[is_target]
+    assert torch.allclose(TargetStates(model)(pieces), padded, atol=1e-5)
+    assert (at_targets(pieces, "target_idxs") == batch["target_idxs"][order][is_target]).all()
