@@ -1,7 +1,7 @@
 # sparkrec: `make` lists the targets. Variables: CONFIG, DATE, LAKE, SOURCE, INPUT, MASTER, SET="section.key=value …".
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install sample nightly prepare window train recommend evaluate test check faults cluster-night bench-prepare bench-prepare-large bench-skew bench-billion docs lock clean
+.PHONY: help install sample nightly prepare window train recommend evaluate test check faults cluster-night bench-prepare bench-prepare-large bench-skew bench-billion bench-feed bench-train docs lock clean
 
 # Another Spark that this shell was set up for would be used in place of ours.
 unexport SPARK_HOME SPARK_CONF_DIR PYSPARK_PYTHON PYSPARK_DRIVER_PYTHON
@@ -68,6 +68,12 @@ bench-skew: install ## tasks of prepare when one user has a million events and o
 
 bench-billion: install ## a billion rows: fifty nights of twenty million, hours and 60 GB of disk
 	@python benchmarks/bench_billion.py
+
+bench-feed: install ## windows of 20 million events, and how fast the feed hands them over
+	@python benchmarks/bench_feed.py
+
+bench-train: install ## training on Amazon Beauty beside RecTools, ten CPU minutes each, and two ranks against one
+	@python benchmarks/bench_train.py
 
 docs: install ## write docs/tables.md from the contracts
 	@python docs/write_tables.py

@@ -9,11 +9,17 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from measure import measure
+from planned import plan_on
 from sequences import DAY, SETTINGS, write_clicks
+
+from sparkrec.train import rank
+from sparkrec.train.objective import num_targets
+from sparkrec.train.place import join
+from sparkrec.train.plan import TrainPlan, Vocabulary
+from sparkrec.train.validation import read_tiles, validate
 
 ROOT = Path(__file__).parents[1]
 WORK = ROOT / "benchmarks" / "work"
@@ -65,7 +71,6 @@ def ranks_speedup(lake: Path) -> float:
     speed = []
     for num_ranks in (1, CORES):
         plan, _ = planned(lake, "sampled_softmax", threads_per_worker=1, max_epochs=3, validation_users=1)
-        shutil.rmtree(plan.folder, ignore_errors=True)
         words = [
             "-m",
             "torch.distributed.run",
@@ -81,55 +86,13 @@ def ranks_speedup(lake: Path) -> float:
     return speed[1] / speed[0]
 
 
-def planned(lake: Path, loss: str, **settings: object):
-    """Write the plan of a training on the lake's windows, as jobs/train.py does, but without Spark."""
-    import polars as pl
-    import torch
-
-    from sparkrec.config.settings import TrainSettings
-    from sparkrec.models.sequence_model import ModelShape
-    from sparkrec.models.store import Card
-    from sparkrec.train.feed import FileSet
-    from sparkrec.train.plan import TrainingSet, TrainPlan, Vocabulary, write_plan
-
-    counts = pl.read_delta(str(lake / "items")).sort("item_idx")["num_events"].to_list()
-    size = len(counts) + 2
-    train = TrainSettings.model_validate(
-        {
-            "loss": loss,
-            "num_shared_negatives": NEGATIVES,
-            "weight_decay": 0.0,
-            "max_epochs": 10_000,
-            **SHAPE,
-            **settings,
-        }
-    )
-    files = {}
-    for split in ("train", "validation", "test"):
-        paths = sorted((lake / "windows" / f"run_date={DAY}").glob(f"{split}-*.parquet"))
-        ids = [number for path in paths for number in pl.read_parquet(path, columns=["window_id"])["window_id"]]
-        files[split] = FileSet(tuple(f"file://{path}" for path in paths), len(ids), sum(ids))
-    shape = ModelShape(size, LENGTH, WIDTH, BLOCKS, HEADS, train.dropout)
-    folder = WORK / "beauty-model"
-    plan = TrainPlan(
-        training_set=TrainingSet(**files, fingerprint=""), settings=train, num_negatives=4, popularity_power=0.0,
-        shape=shape, card=Card("beauty", "sasrec", shape, ""), folder=folder,
-        attempt=folder.with_name("beauty-model.attempt"), seed=7, depends_on={},
-    )  # fmt: skip
-    known = torch.tensor([False, False] + [True] * (size - 2))
-    vocabulary = Vocabulary(torch.tensor([0, 0, *counts]), known, torch.full((size,), -1))
-    shutil.rmtree(plan.attempt, ignore_errors=True)
-    write_plan(plan, vocabulary)
-    return plan, vocabulary
+def planned(lake: Path, loss: str, **settings: object) -> tuple[TrainPlan, Vocabulary]:
+    fixed = {"num_shared_negatives": NEGATIVES, "weight_decay": 0.0, "max_epochs": 10_000, **SHAPE}
+    return plan_on(lake, DAY, WORK / "beauty-model", LENGTH, 0.0, loss=loss, **{**fixed, **settings})
 
 
 def train_for(lake: Path, loss: str, cpu_seconds: float) -> None:
     """Train with the product's loop, one rank, until the CPU seconds are spent; tell speed and test NDCG@10 as JSON."""
-    from sparkrec.train import rank
-    from sparkrec.train.objective import num_targets
-    from sparkrec.train.place import join
-    from sparkrec.train.validation import read_tiles, validate
-
     alone = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29577", "RANK": "0", "WORLD_SIZE": "1"}
     os.environ.update(alone)
     plan, vocabulary = planned(lake, loss, threads_per_worker=CORES)
@@ -149,7 +112,7 @@ def train_for(lake: Path, loss: str, cpu_seconds: float) -> None:
                     break
     cpu_s, seconds = time.process_time() - cpu_began, time.monotonic() - began
     test = plan.training_set.test
-    tiles = read_tiles(replace(test), training.model, test.num_rows, 0, 1, place.device)
+    tiles = read_tiles(test, training.model, test.num_rows, 0, 1, place.device)
     told = {
         "targets": targets,
         "cpu_s": cpu_s,
