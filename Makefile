@@ -52,7 +52,7 @@ check: install ## ruff, mypy --strict, tests of the architecture
 	@ruff check . && ruff format --check -q . && mypy && python -m pytest tests/test_architecture.py tests/test_config.py tests/test_docs.py
 
 faults: install ## scripted faults and kills at every stage (longer than the tests)
-	@python benchmarks/faults.py
+	@python benchmarks/faults.py; first=$$?; python benchmarks/train_faults.py && exit $$first
 
 cluster-night: install ## the sample's night on a standalone Spark cluster of two workers on this machine
 	@python benchmarks/cluster_night.py

@@ -72,7 +72,7 @@ def commit_of(table: str, version: int) -> str:
 FIRST_NIGHT = [
     Moment("prepare, splits at work and nothing written", "_staging/steps", commit_of("quarantine", 1)),
     Moment("prepare, events written and items not", commit_of("events", 1), commit_of("items", 1)),
-    Moment("window, its table made and nothing in it", "windows", commit_of("windows", 1)),
+    Moment("window, files written and not committed", "_staging/windows/*/*", commit_of("windows", 1)),
     Moment("train, model saved and not yet in models", "_models/*/training.json", commit_of("models", 1)),
     Moment("recommend, staged, not published", "_staging/recommendations", commit_of("recommendations", 1)),
     Moment("recommend, published and the champion not named", commit_of("recommendations", 1), commit_of("models", 2)),
@@ -273,12 +273,17 @@ def main() -> None:
         outcomes = full_disk(sample, folder) + bad_inputs(sample, folder, unbroken)
         outcomes += two_at_once(sample, folder, unbroken) + second_nights(sample, folder)
         outcomes += kill_and_repeat(FIRST_NIGHT, lambda lake: night(sample, lake), None, unbroken)
+        show("faults", outcomes, folder)
+
+
+def show(name: str, outcomes: list[Outcome], folder: Path) -> None:
+    """Print the table and the last line, and end with a code that says whether all passed."""
     print("| fault | passed | seconds | observed |\n|---|---|---|---|")
     for outcome in outcomes:
         passed = "yes" if outcome.passed else "**no**"
         print(f"| {outcome.fault} | {passed} | {outcome.seconds:.0f} | {outcome.observed.replace(str(folder), '…')} |")
     num_passed = sum(outcome.passed for outcome in outcomes)
-    print(f"faults: passed={num_passed} failed={len(outcomes) - num_passed}")
+    print(f"{name}: passed={num_passed} failed={len(outcomes) - num_passed}")
     sys.exit(num_passed != len(outcomes))
 
 

@@ -1,14 +1,22 @@
 """Ranks and figures, against hand arithmetic and a slow plain version."""
 
 from datetime import date
+from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 import torch
 from pyspark.sql import SparkSession
 
 from sparkrec.evaluate.figures import figures_of
+from sparkrec.evaluate.held_out import _ranker
 from sparkrec.evaluate.ranks import NO_RANK, left_out_mask, ndcg_of, target_ranks
+from sparkrec.models.registry import build_model
+from sparkrec.models.sequence_model import ModelShape
+from sparkrec.models.store import Card, save_model
+from sparkrec.window.cut import CutPlan, cut_windows
+from tests.pasts import LENGTH, catalogue, histories
 
 NOTHING = np.array([], dtype=np.int64)
 
@@ -61,6 +69,25 @@ def test_ranks_agree_with_the_plain_rule() -> None:
 def test_ndcg_with_one_relevant_item() -> None:
     gains = ndcg_of(torch.tensor([1, 2, 3, 10, 11]), 10).tolist()
     assert gains == pytest.approx([1, 1 / np.log2(3), 0.5, 1 / np.log2(11), 0])
+
+
+def test_an_earlier_model_reads_items_that_it_does_not_know_as_unknown(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    model = build_model("sasrec", ModelShape(10, LENGTH, 8, 1, 2, 0.0))
+    model.is_known_V[2:9] = True
+    save_model(tmp_path / "m", model, Card("v", "sasrec", model.shape, "line"))
+    popularity = {"test": np.ones(30, dtype=np.int64)}
+    plan = CutPlan(date(2024, 3, 1), LENGTH, 4, 1, 7)
+
+    def test_rank(*past: int) -> int:
+        windows = cut_windows(histories(past, kinds=[[1] * len(past)]), plan, catalogue(30))
+        test = windows.filter(pc.equal(windows.column("split"), "test"))
+        (found,) = _ranker(str(tmp_path / "m"), popularity, 8)(iter([test]))
+        return int(found.column("model_rank")[0].as_py())
+
+    # 25 lies beyond its vocabulary, 9 was too rare; 1 stands for both.
+    assert test_rank(2, 25, 9, 4, 5) == test_rank(2, 1, 1, 4, 5)
+    assert test_rank(2, 3, 6, 4, 25) == NO_RANK
 
 
 def test_figures_equal_hand_arithmetic(spark: SparkSession) -> None:

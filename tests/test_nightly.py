@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import date
 from pathlib import Path
 
 import deltalake
@@ -171,3 +172,33 @@ def is_of_session(process: psutil.Process, session: int) -> bool:
         return os.getsid(process.pid) == session
     except (ProcessLookupError, psutil.Error):
         return False
+
+
+def test_the_next_night_can_be_fine_tuned_and_refitted_and_is_measured_against_the_champion(
+    spark: SparkSession, sample: Path, lake: Path
+) -> None:
+    (first,) = table(lake, "models").to_dicts()
+    changed = [("train.start", "champion"), ("train.refit", "true"), ("train.max_epochs", "3")]
+    more = [word for name, value in changed for word in ("--set", f"{name}={value}")]
+    # The file of the night has no click of that day: the catalogue and the people are those of the day before.
+    next_night = [*words(sample, lake), "--date", "2024-03-06", "--set", "prepare.allow_empty_day=true", *more]
+    run_job(spark, "nightly", *next_night)
+
+    models = {row["model_version"]: row for row in table(lake, "models").to_dicts()}
+    assert models.pop(first["model_version"])["status"] == "retired"
+    ((version, refitted),) = models.items()
+    assert version.endswith("-refit")
+    assert refitted["status"] == "champion"
+    told = refitted["metrics"]
+    # On the same windows the first model's figures are its own again.
+    assert told["validation_champion_ndcg10"] == pytest.approx(first["metrics"]["validation_ndcg10"])
+    assert told["validation_ndcg10"] > 0.8 * told["validation_champion_ndcg10"], "three epochs, but not from scratch"
+    assert set(table(lake, "recommendations").filter(run_date=date(2024, 3, 6))["model_version"]) == {version}
+    evaluated = Path(refitted["path"]).with_name(version.removesuffix("-refit"))
+    assert (evaluated / "weights.safetensors").read_bytes() != (
+        Path(refitted["path"]) / "weights.safetensors"
+    ).read_bytes()
+    figures = table(lake, "metrics").filter(run_date=date(2024, 3, 6), slice="all", metric="ndcg", against="")
+    ours = figures.filter(model_version=version)["value"].item()
+    assert ours == pytest.approx(told["test_ndcg10"]), "figures are of the model that has not seen what is held out"
+    assert list((lake / "_models" / "tensorboard" / evaluated.name).glob("events.*"))

@@ -1,5 +1,6 @@
 """A trained model finds the known answer; what cannot be trained on stops the job and leaves the models alone."""
 
+import json
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from sparkrec.models.store import has_model, load_model, read_weights
 from sparkrec.train.launch import check_finished
 from sparkrec.train.progress import mark_done, mark_failed
 from sparkrec.train.rank import train_rank
-from tests.boards import VOCABULARY, all_known, changed, checkerboard, plan_for, split
+from tests.boards import VOCABULARY, all_known, changed, checkerboard, plan_for, split, write_files
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,14 @@ def test_a_refit_trains_on_what_was_held_out(board: pa.Table, tmp_path: Path) ->
                 ).attempt
             )
         )
+
+
+def test_without_anybody_to_validate_on_the_last_epoch_is_kept(board: pa.Table, tmp_path: Path) -> None:
+    plan = plan_for(board, tmp_path, max_epochs=3, patience=1, warmup_steps=0)
+    nobody = write_files(tmp_path / "nobody", board.slice(0, 0), 0, 64)
+    train_rank(str(changed(plan, training_set=replace(plan.training_set, validation=nobody)).attempt))
+    told = json.loads((plan.folder / "training.json").read_text())
+    assert (told["epochs"], told["best_epoch"]) == (3, 3)
 
 
 @pytest.mark.parametrize("missing", ["rows", "ids"])

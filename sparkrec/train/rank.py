@@ -97,6 +97,8 @@ class Training:
         steps = place.gather(math.ceil(self.feed.rows_per_pass / self.settings.batch_size_per_rank))
         self.steps_per_epoch = max(int(str(number)) for number in steps)
         self.max_epochs = plan.fixed_epochs or self.settings.max_epochs
+        # Without a user to validate on, as in a refit, the last epoch is as good as any.
+        self.validates = plan.fixed_epochs is None and plan.training_set.validation.num_rows > 0
         self.progress = self._resume()
         self.resumed_at, self.seconds_before = self.progress.step, self.progress.seconds
         self.waited_s = 0.0
@@ -104,13 +106,13 @@ class Training:
 
     def run(self) -> None:
         """Train to the end, validating after every epoch, and leave the best epoch's model in the plan's folder."""
-        users = 0 if self.plan.fixed_epochs else self.settings.validation_users
+        users = self.settings.validation_users if self.validates else 0
         validation = self.plan.training_set.validation
         tiles = read_tiles(validation, self.model, users, self.place.rank, self.place.num_ranks, self.place.device)
         with Logbook(self.plan, self.place.rank, self.progress.step) as logbook:
             while not self._is_over():
                 self._epoch(logbook)
-                ndcg = 0.0 if self.plan.fixed_epochs else validate(self.model, tiles)
+                ndcg = validate(self.model, tiles) if self.validates else 0.0
                 self._end_epoch(ndcg, logbook)
         if self.place.rank == 0:
             self._hand_over()
@@ -128,7 +130,7 @@ class Training:
         done = self.progress.epoch - 1
         if done >= self.max_epochs:
             return True
-        if self.plan.fixed_epochs:
+        if not self.validates:
             return False
         # While the learning rate still rises, no progress says nothing.
         warm_epochs = math.ceil(self.settings.warmup_steps / self.steps_per_epoch)
@@ -226,7 +228,7 @@ class Training:
         epoch = self.progress.epoch
         mean_loss = self.progress.loss_sum / self.steps_per_epoch
         logbook.epoch(self.progress.step, mean_loss, ndcg, self.feed.passes.mean_travel())
-        is_best = ndcg > self.progress.best or self.plan.fixed_epochs is not None
+        is_best = ndcg > self.progress.best or not self.validates
         if is_best and self.place.rank == 0:
             save_model(self._best(epoch), self.model, self.plan.card)
         self.progress = replace(
