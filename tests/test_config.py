@@ -1,5 +1,6 @@
 """Settings and sources are checked before Spark starts, and errors name the way out."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -45,9 +46,24 @@ def test_set_changes_one_setting_and_lake_the_root() -> None:
     assert settings.lake.root == "/data/lake"
 
 
+def test_a_mixture_of_a_file_stands_in_the_place_of_the_default_one(tmp_path: Path) -> None:
+    shutil.copy("conf/base.yaml", tmp_path / "base.yaml")
+    (tmp_path / "mine.yaml").write_text("window:\n  negatives: {uniform: 1, category: 2}\n")
+    assert load_settings(str(tmp_path / "mine.yaml")).window.negatives == {"uniform": 1, "category": 2}
+    (tmp_path / "mine.yaml").write_text("window:\n  negatives: viewed\n")
+    assert load_settings(str(tmp_path / "mine.yaml")).window.negatives == {"viewed": 1}
+    (tmp_path / "mine.yaml").write_text("spark:\n  properties: {spark.a: 1}\n")
+    assert load_settings(str(tmp_path / "mine.yaml"), ["spark.properties.spark.b=2"]).spark.properties == {
+        "spark.a": "1",
+        "spark.b": "2",
+    }
+
+
 @pytest.mark.parametrize(
     ("override", "told"),
     [
+        ("window.negatives=unifrom", "window.negatives.unifrom.[key]: wanted 'uniform', 'popularity', 'category' or"),
+        ("window.negatives={uniform: 0}", "window.negatives.uniform: wanted greater than 0, found 0"),
         ("prepare.gap_minuts=5", "prepare.gap_minuts: no such setting; did you mean 'gap_minutes'? the right ones are"),
         ("prepair.gap_minutes=5", "prepair: no such setting; did you mean 'prepare'?"),
         (
@@ -91,6 +107,14 @@ def test_the_settings_hash_leaves_out_where_things_are() -> None:
     there = load_settings("conf/local.yaml", ["recommend.top_n=5"], lake="/b")
     other = load_settings("conf/local.yaml", ["train.width=32"], lake="/a")
     assert settings_hash(here) == settings_hash(there) != settings_hash(other)
+
+
+def test_the_settings_hash_leaves_out_how_the_work_is_done() -> None:
+    here = load_settings("conf/local.yaml")
+    how = ["train.num_workers=2", "train.checkpoint_steps=3", "train.device=cpu", "window.keep_days=2"]
+    assert settings_hash(here) == settings_hash(load_settings("conf/local.yaml", how))
+    # The layout of the files decides about the order of windows.
+    assert settings_hash(here) != settings_hash(load_settings("conf/local.yaml", ["window.files=8"]))
 
 
 @pytest.mark.parametrize(

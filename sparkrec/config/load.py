@@ -68,10 +68,16 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _merge(lower: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of `lower` with those of `upper` in their place; a mixture is one setting, taken whole."""
     merged = dict(lower)
-    for key, value in upper.items():
-        below = merged.get(key)
-        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    for section, values in upper.items():
+        below = merged.get(section)
+        if not (isinstance(below, dict) and isinstance(values, dict)):
+            merged[section] = values
+            continue
+        merged[section] = {**below, **values}
+        if isinstance(below.get("properties"), dict) and isinstance(values.get("properties"), dict):
+            merged[section]["properties"] = {**below["properties"], **values["properties"]}
     return merged
 
 

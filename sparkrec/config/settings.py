@@ -2,7 +2,16 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 HOW_NOT_WHAT: dict[str, set[str]] = {
     "window": {"keep_days"},
@@ -91,6 +100,11 @@ class WindowSettings(Section):
     """Largest number of windows in a Parquet row group, the unit in which ranks share the training set."""
     keep_days: PositiveInt = 7
     """Training sets (run dates) kept in `windows`."""
+
+    @field_validator("negatives", mode="before")
+    @classmethod
+    def one_word_is_the_whole_mixture(cls, value: object) -> object:
+        return {value: 1.0} if isinstance(value, str) else value
 
 
 class TrainSettings(Section):
