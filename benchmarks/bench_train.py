@@ -15,10 +15,10 @@ from measure import measure
 from planned import plan_on
 from sequences import DAY, SETTINGS, write_clicks
 
-from sparkrec.train import rank
 from sparkrec.train.objective import num_targets
 from sparkrec.train.place import join
 from sparkrec.train.plan import TrainPlan, Vocabulary
+from sparkrec.train.training import Training
 from sparkrec.train.validation import read_tiles, validate
 
 ROOT = Path(__file__).parents[1]
@@ -97,7 +97,7 @@ def train_for(lake: Path, loss: str, cpu_seconds: float) -> None:
     os.environ.update(alone)
     plan, vocabulary = planned(lake, loss, threads_per_worker=CORES)
     place = join(plan.settings)
-    training = rank.Training(plan, vocabulary, place)
+    training = Training(plan, vocabulary, place)
     targets, began, cpu_began = 0, time.monotonic(), time.process_time()
     epoch = 0
     while time.process_time() - cpu_began < cpu_seconds:

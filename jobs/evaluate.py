@@ -10,11 +10,13 @@ from sparkrec.job import Run, start
 from sparkrec.models.published import evaluated, published_model
 from sparkrec.prepare.as_of import known_as_of
 from sparkrec.tables import ITEMS, METRICS, MODELS, RECOMMENDATIONS, WINDOWS
+from sparkrec.window.made_with import check_made_with
 
 
 def main(run: Run) -> None:
     lake, settings = run.lake, run.settings.evaluate
     of_the_night = f"run_date = '{run.date}'"
+    check_made_with(lake, run.date, run.settings)
     version, folder = published_model(lake.read(RECOMMENDATIONS).where(of_the_night), lake.read(MODELS), run.date)
     windows = existing(lake.read(WINDOWS).where(of_the_night), f"{lake.path(WINDOWS)} {run.date}")
     known = known_as_of(lake, run.date, run.settings.prepare)

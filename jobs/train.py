@@ -7,32 +7,35 @@ from sparkrec.evaluate.held_out import popularity_by_split, rank_held_out
 from sparkrec.evaluate.summary import held_out_figures, validation_figures
 from sparkrec.job import Run, code_version, now, start
 from sparkrec.models.published import last_published
-from sparkrec.popularity import categories_by_index, count_by_index
+from sparkrec.popularity import categories_by_index, count_by_index, with_events
 from sparkrec.prepare.as_of import known_as_of
 from sparkrec.tables import ITEMS, MODELS, RECOMMENDATIONS, WINDOWS
 from sparkrec.train.candidate import model_row, plan_training, vocabulary_of, with_candidate
 from sparkrec.train.launch import in_words, train_or_reuse
 from sparkrec.train.logbook import tell_mlflow
 from sparkrec.train.plan import pin_training_set
-from sparkrec.window.held_out import last_known_day
+from sparkrec.window.made_with import check_made_with
 
 
 def main(run: Run) -> None:
     lake, settings = run.lake, run.settings
+    check_made_with(lake, run.date, settings)
     windows = lake.read(WINDOWS).where(f"run_date = '{run.date}'")
     training_set = pin_training_set(windows, f"{lake.path(WINDOWS)} {run.date}")
     run.rows_in = training_set.train.num_rows
-    known, items = known_as_of(lake, run.date, settings.prepare), lake.read(ITEMS)
-    counts = count_by_index(items, known.item_days, last_known_day(run.date, "validation", settings.window))
-    vocabulary = vocabulary_of(counts, categories_by_index(items, len(counts)), settings.window.min_item_events)
+    known = known_as_of(lake, run.date, settings.prepare)
+    items = with_events(lake.read(ITEMS), known.item_days)
+    counts = count_by_index(items, known.item_days, run.date)
+    popularity = popularity_by_split(windows, items, known.item_days, run.date, settings.window)
+    least, categories = settings.window.min_item_events, categories_by_index(items, len(counts))
+    vocabulary = vocabulary_of(popularity["validation"], categories, least)
     models = lake.read_or_empty(MODELS)
     champion = last_published(lake.read_or_empty(RECOMMENDATIONS), models, run.date)
     plan = plan_training(
         training_set, len(counts), lake.lineage(ITEMS), run.date, settings, lake.model_root(), code_version(), champion
     )
 
-    published, told = train_or_reuse(run.spark, plan, vocabulary)
-    popularity = popularity_by_split(windows, items, known.item_days, run.date, settings.window)
+    published, told = train_or_reuse(run.spark, plan, vocabulary, vocabulary_of(counts, categories, least))
     ranks = rank_held_out(windows, plan.folder, popularity, settings.evaluate.tile_users)
     figures = held_out_figures(ranks, plan.card.model_version, run.date, settings.evaluate.top_k)
     figures |= validation_figures(windows, champion, popularity, run.date, settings.evaluate)

@@ -4,28 +4,33 @@ spark-submit jobs/window.py --date 2019-10-01
 """
 
 from sparkrec.job import Run, start
-from sparkrec.popularity import categories_by_index, count_by_index
+from sparkrec.popularity import categories_by_index, count_by_index, with_events
 from sparkrec.prepare.as_of import known_as_of
 from sparkrec.tables import ITEMS, WINDOWS
 from sparkrec.window.commit import commit_windows
 from sparkrec.window.cut import CutPlan, catalogue_of
-from sparkrec.window.held_out import cut_of, last_known_day
+from sparkrec.window.held_out import count_held_out, cut_of, last_known_day
 from sparkrec.window.layout import check_material, check_splits, stage_windows
+from sparkrec.window.made_with import made_with
 
 
 def main(run: Run) -> None:
     lake, settings = run.lake, run.settings.window
-    known, items = known_as_of(lake, run.date, run.settings.prepare), lake.read(ITEMS)
+    known = known_as_of(lake, run.date, run.settings.prepare)
+    items = with_events(lake.read(ITEMS), known.item_days)
     counts = count_by_index(items, known.item_days, last_known_day(run.date, "validation", settings))
+    counts -= count_held_out(known.histories, len(counts), settings)
     run.rows_in, num_windows = check_material(known.histories, counts, settings, run.date)
     categories = categories_by_index(items, len(counts))
     catalogue = catalogue_of(
         counts, categories, settings.min_item_events, settings.popularity_power, settings.negatives
     )
     cut = cut_of(lake, run.date, settings)
-    plan = CutPlan(run.date, settings.length, settings.stride, settings.num_negatives, run.seed, cut)
+    plan = CutPlan(run.date, settings.length, settings.step, settings.num_negatives, run.seed, cut)
 
-    told = stage_windows(known.histories, num_windows, plan, catalogue, lake.staging(WINDOWS), settings)
+    told = stage_windows(
+        known.histories, num_windows, plan, catalogue, lake.staging(WINDOWS), settings, made_with(run.settings)
+    )
     splits = check_splits(told, f"{lake.path(WINDOWS)} {run.date}")
     commit_windows(lake, told, run.date, settings.keep_days)
     run.say(

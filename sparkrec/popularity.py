@@ -26,6 +26,11 @@ def count_by_index(items: DataFrame, item_days: DataFrame, last_day: date, num_d
     return counts
 
 
+def with_events(items: DataFrame, item_days: DataFrame) -> DataFrame:
+    """Return the items that occur in `item_days`: what was known then, also where `items` has grown since."""
+    return items.join(item_days.select("item_id").distinct(), "item_id", how="left_semi")
+
+
 def categories_by_index(items: DataFrame, vocabulary_size: int) -> Ints:
     """Return a number for the category of every item, a hash of its name, NO_CATEGORY for none; (V,)."""
     told = items.where(F.col("category").isNotNull())

@@ -16,7 +16,7 @@ from sparkrec.evaluate.ranks import left_out_mask, model_ranks
 from sparkrec.models.registry import ARCHITECTURES
 from sparkrec.models.store import has_model, load_model, read_weights
 from sparkrec.train.launch import check_finished
-from sparkrec.train.progress import mark_done, mark_failed
+from sparkrec.train.progress import EndedError, mark_done, mark_failed
 from sparkrec.train.rank import train_rank
 from tests.boards import VOCABULARY, all_known, changed, checkerboard, plan_for, split, write_files
 
@@ -81,6 +81,15 @@ def test_a_refit_trains_on_what_was_held_out(board: pa.Table, tmp_path: Path) ->
         )
 
 
+def test_a_refit_learns_nothing_of_targets_that_are_too_rare(board: pa.Table, tmp_path: Path) -> None:
+    plan = plan_for(board, tmp_path, loss="softmax")
+    vocabulary = all_known()
+    vocabulary.is_known[5] = False
+    train_rank(str(changed(plan, vocabulary, fixed_epochs=2).attempt))
+    losses = [loss for loss, _ in json.loads((plan.folder / "training.json").read_text())["history"]]
+    assert max(losses) < 5, "a target without a finite score would make the loss infinite"
+
+
 def test_without_anybody_to_validate_on_the_last_epoch_is_kept(board: pa.Table, tmp_path: Path) -> None:
     plan = plan_for(board, tmp_path, max_epochs=3, patience=1, warmup_steps=0)
     nobody = write_files(tmp_path / "nobody", board.slice(0, 0), 0, 64)
@@ -140,9 +149,19 @@ def test_the_rank_to_blame_is_told(tmp_path: Path) -> None:
     mark_failed(tmp_path, 0, RuntimeError("[gloo/transport/tcp/pair.cc] Connection closed by peer"), "trace")
     with pytest.raises(SparkrecError, match=r"\(rank 1: ended without a word[^;]*\); the models in use"):
         check_finished(tmp_path, 2, None)
+    mark_failed(tmp_path, 1, EndedError("ended by torchrun"), "trace")
+    with pytest.raises(SparkrecError, match=r"rank 0: RuntimeError.*; rank 1: EndedError"):
+        check_finished(tmp_path, 2, None)
+    (tmp_path / "failed-0").write_text("")
+    with pytest.raises(SparkrecError, match=r"\(rank 0: ended without a word[^;]*\); the models in use"):
+        check_finished(tmp_path, 2, None)
     mark_failed(tmp_path, 1, ValueError("odd batch"), "trace")
     with pytest.raises(SparkrecError, match=r"\(rank 1: ValueError: odd batch\)"):
         check_finished(tmp_path, 2, None)
+    (tmp_path / "failed-0").unlink()
+    (tmp_path / "failed-1").unlink()
+    with pytest.raises(SparkrecError, match=r"no rank has come up.*Spark says: too few slots"):
+        check_finished(tmp_path, 2, RuntimeError("too few slots\nfor a barrier stage"))
     mark_done(tmp_path, 0)
     mark_done(tmp_path, 1)
     check_finished(tmp_path, 2, None)

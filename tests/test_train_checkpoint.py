@@ -18,10 +18,10 @@ from safetensors.torch import load_file
 from sparkrec.errors import SparkrecError
 from sparkrec.models.registry import build_model
 from sparkrec.models.store import load_model, save_model
-from sparkrec.train import rank as rank_module
 from sparkrec.train.checkpoint import newest_checkpoint
 from sparkrec.train.plan import TrainPlan
 from sparkrec.train.rank import train_rank
+from sparkrec.train.training import Training
 from sparkrec.train.warm_start import check_start, start_from
 from tests.boards import all_known, changed, checkerboard, plan_for
 from tests.test_train import _alone  # noqa: F401 - a fixture
@@ -49,15 +49,15 @@ def same(one: Path, other: Path) -> bool:
 
 def train_until(plan: TrainPlan, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Train, and be cut off in the middle of a step."""
-    honest = rank_module.Training._step
+    honest = Training._step
 
-    def cut(self: rank_module.Training, *args: object) -> None:
+    def cut(self: Training, *args: object) -> None:
         if self.progress.step == step:
             raise CutOffError
         honest(self, *args)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(rank_module.Training, "_step", cut)
+        patch.setattr(Training, "_step", cut)
         with pytest.raises(CutOffError):
             train_rank(str(plan.attempt))
 
@@ -134,9 +134,24 @@ def test_a_checkpoint_of_other_settings_or_another_vocabulary_is_refused_with_th
     ):
         train_rank(str(wrong.attempt))
     right = changed(other, depends_on=plan.depends_on)
+    shutil.copytree(checkpoint.parent, tmp_path / "kept")
     train_rank(str(right.attempt))
     train_rank(str(plan.attempt))
     assert same(plan.folder, right.folder), "an earlier training's checkpoint can be named"
+
+
+def test_a_checkpoint_that_is_named_brings_the_best_epoch_along(
+    board: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = plan_for(board, tmp_path / "one", **QUICK)
+    train_until(first, 15, monkeypatch)
+    checkpoint = newest_checkpoint(first.attempt)
+    assert (first.attempt / "best-1").exists()
+    second = plan_for(board, tmp_path / "two", **QUICK, resume_from=str(checkpoint))
+    # No later epoch is better.
+    monkeypatch.setattr("sparkrec.train.training.validate", lambda *_: -0.5)
+    train_rank(str(second.attempt))
+    assert same(first.attempt / "best-1", second.folder)
 
 
 def test_a_save_that_fails_names_the_last_checkpoint_and_keeps_it(
@@ -239,8 +254,7 @@ def test_new_items_start_at_their_categorys_mean_and_all_else_where_it_was(board
     categories[size - 2] = 88
     assert start_from(grown, plan.folder, categories) == 2
     old = before.items.weight
-    # Padding, unknown and what was too rare keep their random vectors.
-    assert torch.equal(grown.items.weight[2 : size - 5], old[2 : size - 5])
+    assert torch.equal(grown.items.weight[: size - 5], old[: size - 5]), "padding and unknown included"
     mean = (old[4] + old[6]) / 2
     assert torch.allclose(grown.items.weight[size - 5], mean), "in the old vocabulary, but it was too rare to be known"
     assert torch.allclose(grown.items.weight[size - 1], mean)

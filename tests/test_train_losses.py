@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from sparkrec.config.settings import TrainSettings
 from sparkrec.models.registry import ARCHITECTURES, build_model
 from sparkrec.models.sequence_model import ModelShape
 from sparkrec.train.losses import binary, chances_of, full_softmax, in_batch_negatives, shared_softmax
+from sparkrec.train.objective import Objective
+from sparkrec.train.plan import Vocabulary
 from sparkrec.train.trim import TargetStates, at_targets, cut_pieces, piece_ends
 
 
@@ -104,3 +107,17 @@ def test_states_at_targets_are_those_of_the_padded_batch(architecture: str) -> N
     padded = model.states({name: values[order] for name, values in batch.items()})[is_target]
     assert torch.allclose(TargetStates(model)(pieces), padded, atol=1e-5)
     assert (at_targets(pieces, "target_idxs") == batch["target_idxs"][order][is_target]).all()
+
+
+@pytest.mark.parametrize("loss", ["sampled_softmax", "in_batch_softmax", "softmax", "binary"])
+def test_a_batch_without_any_target_changes_nothing(loss: str) -> None:
+    model = build_model("sasrec", ModelShape(30, 12, 16, 2, 2, 0.0))
+    model.is_known_V = torch.ones(30, dtype=torch.bool)
+    vocabulary = Vocabulary(torch.ones(30, dtype=torch.int64), model.is_known_V, torch.full((30,), -1))
+    batch = batch_of([3, 5])
+    batch["target_idxs"].zero_()
+    objective = Objective(TrainSettings(loss=loss), vocabulary, 0.75, torch.device("cpu"))
+    value = objective(TargetStates(model), model, cut_pieces(batch, 3), torch.Generator())
+    value.backward()
+    assert value.item() == 0
+    assert all(p.grad is None or not p.grad.any() for p in model.parameters())

@@ -11,12 +11,17 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
+from sparkrec.config import load_settings
 from sparkrec.config.settings import WindowSettings
 from sparkrec.errors import RefusedError
+from sparkrec.lake import Lake
 from sparkrec.sequences import price_buckets
 from sparkrec.tables import WINDOWS
+from sparkrec.window.commit import commit_windows
 from sparkrec.window.cut import CutPlan, cut_windows
+from sparkrec.window.held_out import count_held_out
 from sparkrec.window.layout import check_material, check_splits, stage_windows
+from sparkrec.window.made_with import check_made_with, made_with
 from sparkrec.window.rows import Cut
 from tests.pasts import LENGTH, catalogue, histories
 
@@ -46,11 +51,29 @@ def test_the_last_item_is_the_test_target_and_the_one_before_it_validation() -> 
 
 def test_no_training_window_shows_a_held_out_item() -> None:
     rng = np.random.default_rng(7)
-    pasts = [[*rng.integers(2, 12, rng.integers(1, 30)).tolist(), 18, 19] for _ in range(50)]
+    pasts = [[*rng.integers(2, 12, rng.integers(2, 30)).tolist(), 18, 19] for _ in range(50)]
     trained = [row for row in windows(*pasts, stride=2).values() if row["split"] == "train"]
     shown = {item for row in trained for item in [*row["item_idxs"], *row["target_idxs"]]}
     assert trained
     assert not shown & {18, 19}
+
+
+def test_of_three_items_the_last_is_held_out() -> None:
+    rows = windows([2, 3, 4])
+    assert set(rows) == {("u0", 0), ("u0", 2)}
+    assert rows["u0", 0]["target_idxs"] == [0, 0, 0, 4]
+    assert rows["u0", 2]["target_idxs"] == [0, 0, 0, 3]
+
+
+def test_what_a_night_holds_out_no_earlier_night_has_trained_on() -> None:
+    past = list(range(2, 14))
+    trained: set[int] = set()
+    for night in range(1, len(past) + 1):  # a new item every night
+        rows = windows(past[:night])
+        held_out = {target for key, row in rows.items() if key[1] < 2 for target in row["target_idxs"]} - {0}
+        assert not held_out & trained
+        trained |= {target for key, row in rows.items() if key[1] >= 2 for target in row["target_idxs"]}
+    assert trained == {0, *past[1:-2]}
 
 
 def test_users_with_fewer_than_three_items_only_train() -> None:
@@ -185,7 +208,7 @@ def test_files_hold_one_split_each_and_do_not_depend_on_partitions(spark: SparkS
     for partitions in (1, 5):
         frame = spark.createDataFrame(rows, HISTORY).repartition(partitions)
         folder = tmp_path / str(partitions) / "windows"
-        told = stage_windows(frame, 100, plan, catalogue(20), folder, settings)
+        told = stage_windows(frame, 100, plan, catalogue(20), folder, settings, "{}")
         found.append({row["path"]: (folder / row["path"]).read_bytes() for row in told})
         assert sum(check_splits(told, "windows").values()) == sum(row["num"] for row in told)
     assert found[0] == found[1], "the same files under the same names, byte by byte"
@@ -207,7 +230,7 @@ def test_more_windows_than_a_file_holds_make_more_files(spark: SparkSession, tmp
     rows = [(f"u{n}", [2, 3], [1, 1], [0, 1], [1, 1], [None, None], []) for n in range(40)]
     settings = WindowSettings(length=8, stride=8, files=1, file_windows=10)
     plan = CutPlan(date(2024, 3, 1), 8, 8, 2, 7)
-    told = stage_windows(spark.createDataFrame(rows, HISTORY), 40, plan, catalogue(20), tmp_path / "w", settings)
+    told = stage_windows(spark.createDataFrame(rows, HISTORY), 40, plan, catalogue(20), tmp_path / "w", settings, "")
     assert len(told) == 4
     assert sum(row["num"] for row in told) == 40
 
@@ -218,3 +241,58 @@ def test_nothing_to_learn_from_is_refused(spark: SparkSession) -> None:
         check_material(frame, np.array([0, 0, 1]), WindowSettings(), date(2024, 3, 1))
     with pytest.raises(RefusedError, match="no training windows, 3 validation"):
         check_splits([{"num": 3, "ends": ({"split": "validation"}, {})}], "windows 2024-03-01")
+
+
+def test_held_out_items_are_counted_from_histories_as_windows_hold_them_out(spark: SparkSession) -> None:
+    rng = np.random.default_rng(13)
+    pasts = [rng.integers(1, 12, int(rng.integers(1, 9))).tolist() for _ in range(80)]
+    rows = [(f"u{n}", past, [1], [0], [1], [None], []) for n, past in enumerate(pasts)]
+    found = count_held_out(spark.createDataFrame(rows, HISTORY), 20, WindowSettings())
+    kinds = [[4 if item == 1 else 1 for item in past] for past in pasts]
+    batch = cut_windows(histories(*pasts, kinds=kinds), PLAN, catalogue(20))
+    held_out = [row["target_idxs"][-1] for row in batch.to_pylist() if row["split"] != "train"]
+    assert found.tolist() == np.bincount(held_out, minlength=20).tolist()
+    assert not count_held_out(spark.createDataFrame(rows, HISTORY), 20, WindowSettings(held_out="date")).any()
+
+
+def test_windows_cut_with_other_settings_are_refused_with_the_difference(spark: SparkSession, tmp_path: Path) -> None:
+    rows = [(f"u{n}", [2, 3, 4, 5], [1] * 4, list(range(4)), [1] * 4, [None] * 4, []) for n in range(5)]
+    settings = load_settings("conf/local.yaml", ["window.length=8", "window.num_negatives=2"], lake=str(tmp_path))
+    lake, plan = Lake(spark, str(tmp_path)), CutPlan(date(2024, 3, 1), 8, 8, 2, 7)
+    check_made_with(lake, plan.run_date, settings)
+    frame, staging = spark.createDataFrame(rows, HISTORY), lake.staging(WINDOWS)
+    told = stage_windows(frame, 20, plan, catalogue(20), staging, settings.window, made_with(settings))
+    commit_windows(lake, told, plan.run_date, keep_days=7)
+    check_made_with(lake, plan.run_date, settings)
+    other = load_settings("conf/local.yaml", ["window.length=8", "window.num_negatives=3", "run.seed=8"])
+    with pytest.raises(RefusedError, match=r"run.seed was 7 and is 8 now; window.num_negatives was 2 and is 3 now"):
+        check_made_with(lake, plan.run_date, other)
+
+
+def test_a_date_cut_again_replaces_its_windows_and_old_dates_go(spark: SparkSession, tmp_path: Path) -> None:
+    lake, settings = Lake(spark, str(tmp_path)), WindowSettings(length=8, files=1)
+
+    def cut(day: int, *pasts: list[int]) -> None:
+        rows = [(f"u{n}", p, [1] * len(p), list(range(len(p))), [1] * len(p), [None] * len(p), []) for n, p in
+                enumerate(pasts)]  # fmt: skip
+        plan = CutPlan(date(2024, 3, day), 8, 8, 2, 7)
+        frame = spark.createDataFrame(rows, HISTORY)
+        told = stage_windows(frame, 20, plan, catalogue(20), lake.staging(WINDOWS), settings, "{}")
+        commit_windows(lake, told, plan.run_date, keep_days=2)
+
+    def users(day: int) -> list[str]:
+        found = lake.read(WINDOWS).where(f"run_date = '2024-03-0{day}'").select("user_id").distinct().collect()
+        return sorted(row["user_id"] for row in found)
+
+    cut(1, [2, 3], [4, 5])
+    assert users(1) == ["u0", "u1"]
+    cut(1, [2, 3])
+    assert users(1) == ["u0"]
+    # The same files as at first, by their names: they are there, and were removed in between.
+    cut(1, [2, 3], [4, 5])
+    cut(1, [2, 3], [4, 5])
+    assert users(1) == ["u0", "u1"]
+    cut(2, [6, 7])
+    assert (users(1), users(2)) == (["u0", "u1"], ["u0"])
+    cut(3, [6, 7])
+    assert (users(1), users(2), users(3)) == ([], ["u0"], ["u0"])

@@ -78,8 +78,8 @@ class PrepareSettings(Section):
 class WindowSettings(Section):
     length: PositiveInt = Field(50, ge=2)
     """Positions in a window (L)."""
-    stride: PositiveInt = 50
-    """Positions from one training window of a user to the next; below `length` they overlap."""
+    stride: PositiveInt | None = None
+    """Positions from one training window of a user to the next; null is `length`, less makes them overlap."""
     min_item_events: PositiveInt = 1
     """Events an item needs; rarer ones are 'unknown' to the model and never recommended by it."""
     held_out: Literal["last_items", "date"] = "last_items"
@@ -100,6 +100,10 @@ class WindowSettings(Section):
     """Largest number of windows in a Parquet row group, the unit in which ranks share the training set."""
     keep_days: PositiveInt = 7
     """Training sets (run dates) kept in `windows`."""
+
+    @property
+    def step(self) -> int:
+        return self.stride or self.length
 
     @field_validator("negatives", mode="before")
     @classmethod

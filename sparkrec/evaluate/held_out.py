@@ -93,7 +93,8 @@ def _ranker(
 def _rank_tile(tile: pa.RecordBatch, model: SequenceModel, popular: dict[str, torch.Tensor]) -> pa.RecordBatch:
     target_B = matrix(tile.column("target_idxs"))[:, -1]
     seen = [np.asarray(items, dtype=np.int64) for items in tile.column("seen_idxs").to_pylist()]
-    inputs = {name: matrix(tile.column(name)) for name in model.inputs}
+    # An earlier model may have been made for shorter windows.
+    inputs = {name: matrix(tile.column(name))[:, -model.shape.length :] for name in model.inputs}
     # An earlier model does not know the newest items.
     inputs["item_idxs"] = torch.from_numpy(hide_unknown(inputs["item_idxs"].numpy(), model.is_known_V.numpy()))
     model_rank_B = model_ranks(model, inputs, target_B, left_out_mask(seen, model.shape.vocabulary_size))

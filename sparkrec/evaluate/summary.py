@@ -21,7 +21,7 @@ def held_out_figures(ranks: DataFrame, version: str, run_date: date, top_k: Sequ
     found: dict[str, float] = {}
     for split in ("validation", "test"):
         of_split = held.where(F.col("split") == split)
-        for name, value in overall(figures_of(of_split, run_date, version, top_k)).items():
+        for name, value in overall(figures_of(of_split, run_date, version, _with_gate(top_k))).items():
             found[f"{split}_{name}"] = value
     held.unpersist()
     return found
@@ -42,8 +42,13 @@ def validation_figures(
     if folder is None or not has_model(folder):
         return {}
     ranks = rank_held_out(windows.where(F.col("split") == "validation"), folder, popularity, settings.tile_users)
-    found = overall(figures_of(ranks, run_date, "champion", settings.top_k))
+    found = overall(figures_of(ranks, run_date, "champion", _with_gate(settings.top_k)))
     return {f"validation_champion_{name}": value for name, value in found.items() if not name.startswith(POPULAR)}
+
+
+def _with_gate(top_k: Sequence[int]) -> list[int]:
+    """Return the cut-offs with the one by which candidates pass or not."""
+    return sorted({10, *top_k})
 
 
 def overall(figures: DataFrame) -> dict[str, float]:

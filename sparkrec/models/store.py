@@ -37,11 +37,17 @@ def save_model(folder: Path, model: SequenceModel, card: Card) -> None:
     """Write aside, sync, rename: a kill in between leaves no half model under the folder's name."""
     aside = folder.with_name(folder.name + ".writing")
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, str(aside / WEIGHTS))
-    (aside / CARD).write_text(json.dumps(asdict(card), indent=1), encoding="utf-8")
-    sync_folder(aside)
+    try:
+        aside.mkdir(parents=True)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+        save_file(tensors, str(aside / WEIGHTS))
+        (aside / CARD).write_text(json.dumps(asdict(card), indent=1), encoding="utf-8")
+        sync_folder(aside)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise SparkrecError(
+            f"{folder}: the model cannot be written ({error}); free some space and run the same command again"
+        ) from error
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)
 

@@ -1,7 +1,6 @@
 """The raw rows of a night: read, judged, and handed to the splits through one shuffle."""
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -20,6 +19,7 @@ from sparkrec.prepare.inputs import PACKED_BYTES, Input
 from sparkrec.prepare.plan import OWN, NightPlan
 from sparkrec.prepare.read import read_clicks
 from sparkrec.prepare.split import JUDGED, take_in_split
+from sparkrec.spark_errors import cause_of
 from sparkrec.tasks import REPORT, reports, sql_settings
 
 ARROW_ROWS = "65536"
@@ -54,19 +54,10 @@ def refusing(where: str) -> Iterator[None]:
         yield
     except (PySparkException, Py4JJavaError) as error:
         if "No space left" in str(error):
-            raise RefusedError(f"{DISK_FULL}: {_cause(error)}; no table was changed") from error
+            raise RefusedError(f"{DISK_FULL}: {cause_of(error)}; no table was changed") from error
         if isinstance(error, PythonException):
             raise  # our own tasks, not the input: the whole trace is wanted
-        raise RefusedError(f"{where}: {_cause(error)}; no table was changed") from error
-
-
-def _cause(error: Exception) -> str:
-    """Return the file at fault, where Spark names one, and the innermost cause."""
-    text = str(error)
-    file = re.search(r"while reading file (\S+?)\.?\s", text)
-    causes = re.findall(r"Caused by: ([^\n]+)", text) + re.findall(r"^([\w.]*Error: [^\n]+)", text, re.MULTILINE)
-    last = causes[-1] if causes else text.strip().split("\n")[0]
-    return (f"{file.group(1)} cannot be read, {last}" if file else last)[:500]
+        raise RefusedError(f"{where}: {cause_of(error)}; no table was changed") from error
 
 
 def _guess_rows(clicks: DataFrame) -> int:

@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 
 from sparkrec.config import Settings
 from sparkrec.config.load import chosen_settings, settings_hash
+from sparkrec.models.published import evaluated
 from sparkrec.models.sequence_model import ModelShape
 from sparkrec.models.store import REFIT, Card
 from sparkrec.sequences import Ints
@@ -35,10 +36,18 @@ def plan_training(
     In   champion: folder of the model of the newest published night before, if any.
     """
     train = settings.train
-    start_from = champion if train.start == "champion" else None
+    # A refit has seen what is held out now; the training before it has not.
+    start_from = evaluated(champion) if champion and train.start == "champion" else None
     start = start_from.name if start_from else "random weights"
     version = name_version(
-        run_date, train.model, settings_hash(settings), code, training_set.fingerprint, str(settings.run.seed), start
+        run_date,
+        train.model,
+        settings_hash(settings),
+        code,
+        training_set.fingerprint,
+        str(settings.run.seed),
+        start,
+        str(vocabulary_size),
     )
     shape = ModelShape(
         vocabulary_size, settings.window.length, train.width, train.num_blocks, train.num_heads, train.dropout
@@ -74,6 +83,7 @@ def refit_of(plan: TrainPlan, epochs: int) -> TrainPlan:
     version = plan.card.model_version + REFIT
     return replace(
         plan,
+        settings=plan.settings.model_copy(update={"resume_from": None}),
         card=replace(plan.card, model_version=version),
         folder=plan.folder.with_name(version),
         attempt=plan.folder.with_name(f"{version}.attempt"),

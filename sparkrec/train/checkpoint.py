@@ -127,8 +127,8 @@ def check_fits(folder: Path, depends_on: Mapping[str, Any]) -> None:
     ]
     if other:
         raise SparkrecError(
-            f"{folder}: of another training ({'; '.join(other)}); set these back to go on from it, or leave"
-            " train.resume_from out to start anew"
+            f"{folder}: of another training ({'; '.join(other)}); set these back to go on from it, or"
+            " delete it (and leave train.resume_from out) to start anew"
         )
 
 

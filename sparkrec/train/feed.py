@@ -5,7 +5,7 @@ B windows of a batch   L positions
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from sparkrec.train.petastorm_adapter import open_reader, rows_of_pass
 
 Rows = dict[str, np.ndarray]
 """Columns of some windows, by name; lists as matrices."""
+Tensors = dict[str, Tensor]
 GROUPS_AHEAD, BATCHES_AHEAD = 8, 16
 
 
@@ -57,18 +58,20 @@ class Feed:
         batch_size: int,
         shuffle_rows: int,
         seed: int,
-        pin: bool = False,
+        finish: Callable[[Tensors], Any] = lambda tensors: tensors,
     ) -> None:
         self._files, self._columns = files, ["window_id", *columns]
-        self._rank, self._num_ranks, self._seed, self._pin = rank, num_ranks, seed, pin
+        self._rank, self._num_ranks, self._seed, self._finish = rank, num_ranks, seed, finish
         self._batch_size, self._shuffle_rows = batch_size, max(shuffle_rows, batch_size)
         with self._open(0) as reader:
             self._groups_per_pass = len(sizes := rows_of_pass(reader))
         self.rows_per_pass = sum(sizes)
         self.passes = Passes()
 
-    def epoch(self, number: int, num_batches: int, first_batch: int = 0) -> "Ahead[dict[str, Tensor]]":
+    def epoch(self, number: int, num_batches: int, first_batch: int = 0) -> "Ahead[Any]":
         """Return an epoch's batches from `first_batch` on, a context manager and an iterator, for it reads ahead.
+
+        `finish` has been applied to each, in the thread that reads ahead.
 
         Every window of the rank's share comes once before any comes again; what is missing to `num_batches` full ones
         is filled up with the next pass. Seed, rank and epoch fix the order, so an epoch can be taken up in its middle.
@@ -79,7 +82,7 @@ class Feed:
     def _open(self, epoch: int) -> contextlib.AbstractContextManager[Any]:
         return open_reader(self._files.urls, self._columns, self._rank, self._num_ranks, [self._seed, epoch])
 
-    def _tensors(self, number: int, num_batches: int, first_batch: int) -> Iterator[dict[str, Tensor]]:
+    def _tensors(self, number: int, num_batches: int, first_batch: int) -> Iterator[Any]:
         order = np.random.default_rng([self._seed, self._rank, number])
         with self._open(number) as reader, Ahead(iter(reader), GROUPS_AHEAD) as groups:
             shuffled = _shuffle(self._passes(groups), self._shuffle_rows, self._batch_size, order)
@@ -88,8 +91,7 @@ class Feed:
                 at = self.passes.delivered
                 self.passes.travelled += int(np.abs(places - np.arange(at, at + len(places))).sum())
                 self.passes.delivered += len(places)
-                tensors = {name: torch.from_numpy(values) for name, values in batch.items()}
-                yield {name: tensor.pin_memory() for name, tensor in tensors.items()} if self._pin else tensors
+                yield self._finish({name: torch.from_numpy(values) for name, values in batch.items()})
 
     def _passes(self, groups: Iterator[object]) -> Iterator[Iterator[Rows]]:
         """Yield passes, each the row groups of the rank's share in the reader's order, counted as they come."""

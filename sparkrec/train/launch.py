@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 from sparkrec.errors import SparkrecError
 from sparkrec.models.store import has_model
 from sparkrec.session import is_local
+from sparkrec.spark_errors import cause_of
 from sparkrec.train.candidate import refit_of
 from sparkrec.train.checkpoint import newest_checkpoint
 from sparkrec.train.plan import TrainPlan, Vocabulary, write_plan
@@ -21,9 +22,12 @@ from sparkrec.train.progress import Bar, clear_marks, missing_ranks, reasons
 from sparkrec.train.rank import train_rank_alone
 
 
-def train_or_reuse(spark: SparkSession, plan: TrainPlan, vocabulary: Vocabulary) -> tuple[TrainPlan, dict[str, Any]]:
+def train_or_reuse(
+    spark: SparkSession, plan: TrainPlan, vocabulary: Vocabulary, all_known: Vocabulary
+) -> tuple[TrainPlan, dict[str, Any]]:
     """Train what does not lie there whole; return the plan of the model to publish, and what rank 0 said.
 
+    In   vocabulary: what is known without what is held out. all_known: with it, for a refit.
     With `train.refit` the model to publish is a second one, trained on all windows for as many epochs as were best.
     Rank 0 tells epochs, best_epoch, steps, resumed_at, seconds, wait_share, in_training_ndcg10, passes, repeated,
     mean_travel, ranks and history; `reused` is added.
@@ -32,7 +36,7 @@ def train_or_reuse(spark: SparkSession, plan: TrainPlan, vocabulary: Vocabulary)
     if not plan.settings.refit:
         return plan, told
     again = refit_of(plan, told["best_epoch"])
-    _train(spark, again, vocabulary)
+    _train(spark, again, all_known)
     return again, told
 
 
@@ -69,8 +73,7 @@ def _launch(spark: SparkSession, plan: TrainPlan, vocabulary: Vocabulary) -> Non
     distributor = TorchDistributor(
         num_processes=num_ranks,
         local_mode=is_local(context.master),
-        # Where Spark hands out GPUs each rank gets its own; in local mode ranks find the machine's GPUs themselves.
-        use_gpu=plan.settings.device != "cpu" and "gpu" in context.resources,
+        use_gpu=plan.settings.device != "cpu" and _hands_out_gpus(spark),
     )
     distributor.logger.setLevel(logging.WARNING)
     failed: Exception | None = None
@@ -83,13 +86,23 @@ def _launch(spark: SparkSession, plan: TrainPlan, vocabulary: Vocabulary) -> Non
     shutil.rmtree(plan.attempt)
 
 
+def _hands_out_gpus(spark: SparkSession) -> bool:
+    """Whether Spark gives each rank a GPU; in local mode without that, ranks find the machine's GPUs themselves."""
+    context = spark.sparkContext
+    if is_local(context.master):
+        return "gpu" in context.resources
+    return float(context.getConf().get("spark.task.resource.gpu.amount", "0") or 0) >= 1
+
+
 def check_finished(attempt: Path, num_ranks: int, failed: Exception | None) -> None:
     """Raise with the reasons unless every rank left its completion mark."""
     # TorchDistributor can return as if all were well when a rank died: only the marks count.
     missing = missing_ranks(attempt, num_ranks)
     if not missing and failed is None:
         return
-    told = reasons(attempt, num_ranks) or [str(failed).strip().split("\n")[0]]
+    told = reasons(attempt, num_ranks)
+    if failed is not None and len(missing) == num_ranks and not list(attempt.glob("failed-*")):
+        told = [f"no rank has come up or said anything, Spark says: {cause_of(failed)}"]
     checkpoint = newest_checkpoint(attempt)
     goes_on = f"goes on from {checkpoint.name}" if checkpoint else "starts anew, for there was no checkpoint yet"
     raise SparkrecError(

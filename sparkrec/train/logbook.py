@@ -16,6 +16,7 @@ class Logbook:
 
     def __init__(self, plan: TrainPlan, rank: int, step: int) -> None:
         self._writer: Any = None
+        self._next = step + 1
         if rank == 0:
             from torch.utils.tensorboard import SummaryWriter  # slow to import
 
@@ -32,15 +33,18 @@ class Logbook:
                 self._writer.close()
 
     def step(self, step: int, loss: float) -> None:
-        if self._writer is not None and step % EVERY_STEPS == 0:
-            self._writer.add_scalar("loss", loss, step)
+        if self._writer is not None and step >= self._next:
+            self._next = step + EVERY_STEPS
+            with contextlib.suppress(OSError):  # a full disk stops the next checkpoint, and is told there
+                self._writer.add_scalar("loss", loss, step)
 
     def epoch(self, step: int, loss: float, ndcg: float, travel: float) -> None:
         if self._writer is not None:
-            self._writer.add_scalar("epoch/loss", loss, step)
-            self._writer.add_scalar("epoch/validation_ndcg10", ndcg, step)
-            self._writer.add_scalar("epoch/shuffle_travel", travel, step)
-            self._writer.flush()
+            with contextlib.suppress(OSError):
+                self._writer.add_scalar("epoch/loss", loss, step)
+                self._writer.add_scalar("epoch/validation_ndcg10", ndcg, step)
+                self._writer.add_scalar("epoch/shuffle_travel", travel, step)
+                self._writer.flush()
 
 
 def tell_mlflow(plan: TrainPlan, told: Mapping[str, Any], figures: Mapping[str, float]) -> None:

@@ -39,6 +39,8 @@ class Objective:
         """Return the mean loss over the batch's targets."""
         target_T = at_targets(pieces, "target_idxs")
         state_TD, items_VD = states(pieces), model.item_matrix()
+        if not len(target_T):  # a batch of held-out items alone, none of which can be learnt
+            return 0.0 * (state_TD.sum() + items_VD.sum())
         if self._loss == "binary":
             return binary(state_TD, items_VD, target_T, at_targets(pieces, "negative_idxs").view(len(target_T), -1))
         if self._loss == "softmax":
@@ -50,5 +52,5 @@ class Objective:
         return shared_softmax(state_TD, items_VD, target_T, negative_P, self._chances.log_V)
 
 
-def num_targets(batch: Mapping[str, Tensor]) -> int:
-    return int((batch["target_idxs"] != PAD).sum())
+def num_targets(pieces: Sequence[Mapping[str, Tensor]]) -> int:
+    return sum(int((piece["target_idxs"] != PAD).sum()) for piece in pieces)

@@ -5,7 +5,10 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from safetensors.torch import load_file, save_file
@@ -15,6 +18,7 @@ from sparkrec.config.settings import TrainSettings
 from sparkrec.errors import RefusedError, SparkrecError
 from sparkrec.models.sequence_model import ModelShape
 from sparkrec.models.store import Card
+from sparkrec.spark_errors import cause_of
 from sparkrec.train.feed import FileSet
 
 PLAN, VOCABULARY = "plan.json", "vocabulary.safetensors"
@@ -108,7 +112,10 @@ def pin_training_set(windows: DataFrame, where: str) -> TrainingSet:
         .groupBy("split", "file")
         .agg(F.count("*").alias("num_rows"), F.sum(F.col("window_id").cast("decimal(38,0)")).alias("sum_of_ids"))
     )
-    rows = sorted(listed.collect(), key=lambda row: (row["split"], row["file"]))  # a row per file
+    try:
+        rows = sorted(listed.collect(), key=lambda row: (row["split"], row["file"]))  # a row per file
+    except (PySparkException, Py4JJavaError) as error:
+        raise SparkrecError(f"{where}: {cause_of(error)}; run 'make window' for that date again") from error
     by_split = {split: [row for row in rows if row["split"] == split] for split in ("train", "validation", "test")}
     if not by_split["train"]:
         raise RefusedError(f"{where}: no training windows; run 'make window' for that date first")
@@ -119,7 +126,7 @@ def pin_training_set(windows: DataFrame, where: str) -> TrainingSet:
     return TrainingSet(
         **{
             split: FileSet(
-                tuple(row["file"] for row in of_split),
+                tuple(unquote(row["file"]) for row in of_split),  # Spark writes a space as %20
                 sum(row["num_rows"] for row in of_split),
                 int(sum(row["sum_of_ids"] for row in of_split)),
             )

@@ -1,5 +1,6 @@
 """What ranks leave for the driver in the attempt's folder: progress, completion marks, and why one failed."""
 
+import contextlib
 import json
 import threading
 import time
@@ -23,9 +24,14 @@ def report(attempt: Path, told: Mapping[str, float]) -> None:
     if now - _last_report < REPORT_EVERY_S:
         return
     _last_report = now
-    aside = attempt / "progress.writing"
-    aside.write_text(json.dumps(dict(told)), encoding="utf-8")
-    aside.rename(attempt / "progress.json")
+    with contextlib.suppress(OSError):  # a full disk stops the next checkpoint, and is told there
+        aside = attempt / "progress.writing"
+        aside.write_text(json.dumps(dict(told)), encoding="utf-8")
+        aside.rename(attempt / "progress.json")
+
+
+class EndedError(BaseException):
+    """Another process ended this rank: torchrun does where one of its ranks has failed."""
 
 
 def clear_marks(attempt: Path) -> None:
@@ -41,9 +47,12 @@ def mark_done(attempt: Path, rank: int) -> None:
 
 def mark_failed(attempt: Path, rank: int, error: BaseException, trace: str) -> None:
     """Say why this rank failed, or that it only heard of another's end."""
-    is_echo = any(word in str(error) for word in ECHOES)
+    is_echo = isinstance(error, EndedError) or any(word in str(error) for word in ECHOES)
     told = {"reason": f"{type(error).__name__}: {error}", "is_echo": is_echo, "trace": trace}
-    (attempt / f"failed-{rank}").write_text(json.dumps(told), encoding="utf-8")
+    with contextlib.suppress(OSError):  # a full disk; the rank counts as one that went silently
+        aside = attempt / f"writing-{rank}"
+        aside.write_text(json.dumps(told), encoding="utf-8")
+        aside.rename(attempt / f"failed-{rank}")
 
 
 def reasons(attempt: Path, num_ranks: int) -> list[str]:
@@ -53,9 +62,8 @@ def reasons(attempt: Path, num_ranks: int) -> list[str]:
     """
     failed = {}
     for rank in range(num_ranks):
-        mark = attempt / f"failed-{rank}"
-        if mark.exists():
-            failed[rank] = json.loads(mark.read_text(encoding="utf-8"))
+        with contextlib.suppress(OSError, ValueError):  # it left none, or a disk was full
+            failed[rank] = json.loads((attempt / f"failed-{rank}").read_text(encoding="utf-8"))
     blamed = [f"rank {rank}: {told['reason']}" for rank, told in failed.items() if not told["is_echo"]]
     silent = [rank for rank in missing_ranks(attempt, num_ranks) if rank not in failed]
     gone = [f"rank {rank}: ended without a word, as a process does that is killed or out of memory" for rank in silent]

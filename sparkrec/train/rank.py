@@ -1,47 +1,23 @@
-"""What one rank does, from its first step to the saved model.
+"""Run one rank from its start to its end, and leave a mark of how it went."""
 
-B windows   L positions   V vocabulary size
-"""
-
-import json
-import math
 import os
-import shutil
+import signal
 import sys
-import time
 import traceback
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import torch
 import torch.distributed as dist
-from torch import Tensor
-from torch.nn.parallel import DistributedDataParallel
 
-from sparkrec.errors import SparkrecError
-from sparkrec.models.registry import build_model
-from sparkrec.models.sequence_model import SequenceModel
-from sparkrec.models.store import save_model
-from sparkrec.train.checkpoint import Progress, check_fits, load_checkpoint, newest_checkpoint, save_checkpoint
-from sparkrec.train.feed import Feed
-from sparkrec.train.logbook import Logbook
-from sparkrec.train.objective import Objective
-from sparkrec.train.place import Place, end_with_the_launcher, join
-from sparkrec.train.plan import TrainPlan, Vocabulary, read_plan
-from sparkrec.train.progress import mark_done, mark_failed, report
-from sparkrec.train.schedule import learning_rate
-from sparkrec.train.trim import TargetStates, cut_pieces
-from sparkrec.train.validation import read_tiles, validate
-from sparkrec.train.warm_start import start_from
-
-LOOK_EVERY_STEPS_ON_GPU = 20
-"""A look at the loss makes a GPU wait for the CPU."""
+from sparkrec.train.place import end_with_the_launcher, join
+from sparkrec.train.plan import read_plan
+from sparkrec.train.progress import EndedError, mark_done, mark_failed
+from sparkrec.train.training import Training
 
 
 def train_rank_alone(attempt: str, under_spark: bool) -> None:
     """Run one rank in a process of its own, which ends with it: what TorchDistributor or torchrun calls."""
     try:
+        signal.signal(signal.SIGTERM, _end)
         if under_spark:
             end_with_the_launcher()
         train_rank(attempt)
@@ -50,6 +26,10 @@ def train_rank_alone(attempt: str, under_spark: bool) -> None:
         sys.stderr.flush()
         # Not by way of the interpreter's end, where threads of gloo or NCCL may wait for one another for ever.
         os._exit(1)
+
+
+def _end(*_: object) -> None:
+    raise EndedError("ended by torchrun")
 
 
 def train_rank(attempt: str) -> None:
@@ -67,218 +47,3 @@ def train_rank(attempt: str) -> None:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
-
-
-class Training:
-    """One rank's training, and how far it is."""
-
-    def __init__(self, plan: TrainPlan, vocabulary: Vocabulary, place: Place) -> None:
-        self.plan, self.settings, self.place = plan, plan.settings, place
-        self.model = _untrained(plan, vocabulary, place)
-        self.states = DistributedDataParallel(
-            TargetStates(self.model), broadcast_buffers=False, gradient_as_bucket_view=True
-        )
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), weight_decay=self.settings.weight_decay, fused=True)
-        self.objective = Objective(self.settings, vocabulary, plan.popularity_power, place.device)
-        files = plan.training_set.train if plan.fixed_epochs is None else plan.training_set.everything()
-        self.feed = Feed(
-            files,
-            self.objective.columns(self.model),
-            place.rank,
-            place.num_ranks,
-            self.settings.batch_size_per_rank,
-            self.settings.shuffle_rows,
-            plan.seed,
-            pin=place.is_gpu,
-        )
-        self.wanted = (files.num_rows, files.sum_of_ids)
-        self.rows_per_step = self.settings.batch_size_per_rank * place.num_ranks
-        # Agreed before step 1: a rank that stopped earlier than the others would leave them waiting for ever.
-        steps = place.gather(math.ceil(self.feed.rows_per_pass / self.settings.batch_size_per_rank))
-        self.steps_per_epoch = max(int(str(number)) for number in steps)
-        self.max_epochs = plan.fixed_epochs or self.settings.max_epochs
-        # Without a user to validate on, as in a refit, the last epoch is as good as any.
-        self.validates = plan.fixed_epochs is None and plan.training_set.validation.num_rows > 0
-        self.progress = self._resume()
-        self.resumed_at, self.seconds_before = self.progress.step, self.progress.seconds
-        self.waited_s = 0.0
-        self.pending: list[tuple[int, Tensor, Tensor]] = []
-
-    def run(self) -> None:
-        """Train to the end, validating after every epoch, and leave the best epoch's model in the plan's folder."""
-        users = self.settings.validation_users if self.validates else 0
-        validation = self.plan.training_set.validation
-        tiles = read_tiles(validation, self.model, users, self.place.rank, self.place.num_ranks, self.place.device)
-        with Logbook(self.plan, self.place.rank, self.progress.step) as logbook:
-            while not self._is_over():
-                self._epoch(logbook)
-                ndcg = validate(self.model, tiles) if self.validates else 0.0
-                self._end_epoch(ndcg, logbook)
-        if self.place.rank == 0:
-            self._hand_over()
-        dist.barrier()
-
-    def _resume(self) -> Progress:
-        own = newest_checkpoint(self.plan.attempt)
-        folder = own or (self.settings.resume_from and Path(self.settings.resume_from))
-        if not folder:
-            return Progress()
-        check_fits(folder, self.plan.depends_on)
-        return load_checkpoint(folder, self.model, self.optimizer)
-
-    def _is_over(self) -> bool:
-        done = self.progress.epoch - 1
-        if done >= self.max_epochs:
-            return True
-        if not self.validates:
-            return False
-        # While the learning rate still rises, no progress says nothing.
-        warm_epochs = math.ceil(self.settings.warmup_steps / self.steps_per_epoch)
-        return done - max(self.progress.best_epoch, warm_epochs) >= self.settings.patience
-
-    def _epoch(self, logbook: Logbook) -> None:
-        self.states.train()  # type: ignore[no-untyped-call]
-        first = math.ceil(self.progress.rows_in_epoch / self.rows_per_step)
-        started, seconds = time.monotonic(), self.progress.seconds
-        with self.feed.epoch(self.progress.epoch, self.steps_per_epoch, first) as batches:
-            for number in range(first, self.steps_per_epoch):
-                self._step(next(batches), number)
-                self.progress = replace(
-                    self.progress,
-                    rows_in_epoch=(number + 1) * self.rows_per_step,
-                    seconds=seconds + time.monotonic() - started,
-                )
-                is_last = number + 1 == self.steps_per_epoch
-                if is_last or len(self.pending) >= (LOOK_EVERY_STEPS_ON_GPU if self.place.is_gpu else 1):
-                    loss = self._look_at_losses()
-                    self._report(loss)
-                    logbook.step(self.progress.step, loss)
-                if not is_last and self.progress.step % self.settings.checkpoint_steps == 0:
-                    self._save()
-            self.waited_s += batches.waited_s
-        self._check_passes()
-
-    def _step(self, batch: dict[str, Tensor], number: int) -> None:
-        self.progress = replace(self.progress, step=self.progress.step + 1)
-        # Every step has random numbers of its own, so that a training can be taken up at any of them.
-        seed = np.random.SeedSequence([self.plan.seed, self.place.rank, self.progress.step]).generate_state(2)
-        torch.manual_seed(int(seed[0]))
-        negatives = torch.Generator().manual_seed(int(seed[1]))
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.progress.step, self.steps_per_epoch * self.max_epochs, self.settings)
-        pieces = [
-            {name: values.to(self.place.device, non_blocking=True) for name, values in piece.items()}
-            for piece in cut_pieces(batch, self.plan.num_negatives)
-        ]
-        with torch.autocast("cuda", torch.bfloat16, enabled=self.place.is_gpu):
-            loss = self.objective(self.states, self.model, pieces, negatives)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
-        self.optimizer.step()
-        self.pending.append((number, loss.detach(), norm.detach()))
-
-    def _look_at_losses(self) -> float:
-        """Return the newest loss; stop at the first that is no number, before it can reach a checkpoint."""
-        losses = torch.stack([loss for _, loss, _ in self.pending]).tolist()
-        norms = torch.stack([norm for _, _, norm in self.pending]).tolist()
-        step = self.progress.step - len(self.pending)
-        for (number, _, _), loss, norm in zip(self.pending, losses, norms, strict=True):
-            step += 1
-            if not (math.isfinite(loss) and math.isfinite(norm)):
-                last = newest_checkpoint(self.plan.attempt)
-                raise SparkrecError(
-                    f"loss {loss}, gradient norm {norm} at step {step} (epoch {self.progress.epoch}, batch {number + 1}"
-                    f" of {self.steps_per_epoch}); lower train.learning_rate. The models in use are as they were,"
-                    f" the last good checkpoint is {last or 'none'}"
-                )
-        self.progress = replace(self.progress, loss_sum=self.progress.loss_sum + sum(losses))
-        self.pending.clear()
-        return float(losses[-1])
-
-    def _report(self, loss: float) -> None:
-        progress, here = self.progress, self.progress.step - self.resumed_at
-        max_steps = self.steps_per_epoch * self.max_epochs
-        steps_per_s = here / max(progress.seconds - self.seconds_before, 1e-9)
-        told = {
-            "step": progress.step,
-            "steps": max_steps,
-            "epoch": progress.epoch,
-            "loss": loss,
-            "ndcg10": max(progress.best, 0.0),
-            "windows_per_s": steps_per_s * self.rows_per_step,
-            "left_s": (max_steps - progress.step) / steps_per_s,
-        }
-        if self.place.rank == 0:
-            report(self.plan.attempt, told)
-
-    def _check_passes(self) -> None:
-        """Every window once per pass, all ranks together: rows and ids must be the table's; or the job stops."""
-        passes = self.feed.passes
-        whole = passes.rows[0] if passes.rows else 0
-        everyone = self.place.gather((whole, passes.sums_of_ids[0] if passes.rows else 0))
-        rows, ids = (sum(pair[place] for pair in everyone) for place in (0, 1))  # type: ignore[index]
-        if (rows, ids) != self.wanted:
-            raise SparkrecError(
-                f"feed: {rows:,} windows handed over in a pass, the table has {self.wanted[0]:,} (or other ids);"
-                " this is a fault of the feed, the models in use are as they were"
-            )
-
-    def _end_epoch(self, ndcg: float, logbook: Logbook) -> None:
-        epoch = self.progress.epoch
-        mean_loss = self.progress.loss_sum / self.steps_per_epoch
-        logbook.epoch(self.progress.step, mean_loss, ndcg, self.feed.passes.mean_travel())
-        is_best = ndcg > self.progress.best or not self.validates
-        if is_best and self.place.rank == 0:
-            save_model(self._best(epoch), self.model, self.plan.card)
-        self.progress = replace(
-            self.progress,
-            epoch=epoch + 1,
-            rows_in_epoch=0,
-            loss_sum=0.0,
-            best=ndcg if is_best else self.progress.best,
-            best_epoch=epoch if is_best else self.progress.best_epoch,
-            history=(*self.progress.history, (mean_loss, ndcg)),
-        )
-        self._save()
-        if self.place.rank == 0:
-            for other in self.plan.attempt.glob("best-*"):
-                if other != self._best(self.progress.best_epoch):
-                    shutil.rmtree(other)
-
-    def _save(self) -> None:
-        if self.place.rank == 0:
-            save_checkpoint(self.plan.attempt, self.model, self.optimizer, self.progress, self.plan.depends_on)
-
-    def _best(self, epoch: int) -> Path:
-        return self.plan.attempt / f"best-{epoch}"
-
-    def _hand_over(self) -> None:
-        progress = self.progress
-        epochs = progress.epoch - 1
-        best = self._best(progress.best_epoch)
-        summary = {
-            "epochs": epochs,
-            "best_epoch": progress.best_epoch,
-            "steps": progress.step,
-            "resumed_at": self.resumed_at,
-            "seconds": progress.seconds,
-            "wait_share": self.waited_s / max(progress.seconds - self.seconds_before, 1e-9),
-            "in_training_ndcg10": progress.best,
-            "passes": epochs,
-            "repeated": (self.steps_per_epoch * self.rows_per_step - self.wanted[0]) * epochs,
-            "mean_travel": self.feed.passes.mean_travel(),
-            "ranks": self.place.num_ranks,
-            "history": progress.history,
-        }
-        (best / "training.json").write_text(json.dumps(summary), encoding="utf-8")
-        best.rename(self.plan.folder)
-
-
-def _untrained(plan: TrainPlan, vocabulary: Vocabulary, place: Place) -> SequenceModel:
-    torch.manual_seed(plan.seed)  # the same initial weights on every rank
-    model = build_model(plan.card.architecture, plan.shape)
-    model.is_known_V = vocabulary.is_known
-    if plan.start_from is not None:
-        start_from(model, plan.start_from, vocabulary.categories)
-    return model.to(place.device)

@@ -13,6 +13,7 @@ from sparkrec.errors import SparkrecError
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.models.store import Card, read_card, read_weights
 from sparkrec.sequences import NO_CATEGORY
+from sparkrec.tables import FIRST_ITEM
 
 MAY_DIFFER = {"vocabulary_size", "dropout"}
 
@@ -44,6 +45,7 @@ def start_from(model: SequenceModel, folder: Path, category_V: Tensor) -> int:
     was_known = weights.pop("is_known_V")
     new_V = torch.ones(model.shape.vocabulary_size, dtype=torch.bool)
     new_V[: len(was_known)] = ~was_known
+    new_V[:FIRST_ITEM] = False  # 'unknown' stands for every search and every rare item, and is learnt as such
     own = model.state_dict()
     filled = torch.zeros_like(new_V)
     for name, values in weights.items():
@@ -53,7 +55,7 @@ def start_from(model: SequenceModel, folder: Path, category_V: Tensor) -> int:
         grown = own[name].clone()
         old = ~new_V
         grown[old] = values[old[: len(values)].nonzero().squeeze(1)]
-        mean_VD, has_mean_V = _category_means(grown, old, category_V)
+        mean_VD, has_mean_V = _category_means(grown, old & model.is_known_V, category_V)
         filled = new_V & has_mean_V & model.is_known_V
         grown[filled] = mean_VD[filled]
         own[name].copy_(grown)

@@ -2,12 +2,17 @@
 
 from datetime import date, timedelta
 
+import numpy as np
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
 from sparkrec.config.settings import WindowSettings
 from sparkrec.lake import Lake
 from sparkrec.prepare.clean import start_of
 from sparkrec.prepare.heal import ZONE
-from sparkrec.tables import EVENTS
-from sparkrec.window.rows import Cut
+from sparkrec.sequences import Ints
+from sparkrec.tables import EVENTS, FIRST_ITEM
+from sparkrec.window.rows import MIN_ITEMS_TEST, MIN_ITEMS_VALIDATION, Cut
 
 
 def cut_of(lake: Lake, run_date: date, settings: WindowSettings) -> Cut | None:
@@ -27,3 +32,24 @@ def last_known_day(run_date: date, split: str, settings: WindowSettings) -> date
     if settings.held_out == "last_items":
         return run_date
     return run_date - timedelta(days=settings.held_out_days * (2 if split == "validation" else 1))
+
+
+def count_held_out(histories: DataFrame, vocabulary_size: int, settings: WindowSettings) -> Ints:
+    """Return by item index how often it is held out as a last item, (V,); zeros for a cut by date.
+
+    What windows learn from must not know them: neither the laws of negatives nor which items can be learnt.
+    """
+    counts = np.zeros(vocabulary_size, dtype=np.int64)
+    if settings.held_out == "date":
+        return counts
+    items = F.filter("item_idxs", lambda item: item >= FIRST_ITEM)
+    num = F.size("items")
+    held = (
+        F.when(num >= MIN_ITEMS_VALIDATION, F.slice("items", -2, 2))
+        .when(num >= MIN_ITEMS_TEST, F.slice("items", -1, 1))
+        .otherwise(F.array().cast("array<int>"))
+    )
+    targets = histories.select(items.alias("items")).select(F.explode(held).alias("item_idx"))
+    counted = targets.groupBy("item_idx").count().toArrow()
+    counts[counted.column("item_idx").to_numpy()] = counted.column("count").to_numpy()
+    return counts

@@ -18,11 +18,17 @@ from sparkrec.window.write import SPLITS, write_windows
 
 
 def stage_windows(
-    histories: DataFrame, num_windows: int, plan: CutPlan, catalogue: Catalogue, folder: Path, settings: WindowSettings
+    histories: DataFrame,
+    num_windows: int,
+    plan: CutPlan,
+    catalogue: Catalogue,
+    folder: Path,
+    settings: WindowSettings,
+    made: str,
 ) -> list[dict[str, Any]]:
     """Cut and write all windows of a date; return a report per file.
 
-    In   num_windows: how many there will be, about. folder: the table's under staging.
+    In   num_windows: how many there will be, about. folder: the table's under staging. made: see `made_with`.
 
     What travels between machines is histories, not windows. A user's windows share a part, parts are the same for the
     same seed however many partitions `histories` has, and within a file rows lie in random order.
@@ -32,7 +38,7 @@ def stage_windows(
     part = F.pmod(F.xxhash64("user_hash", F.lit(plan.seed)), F.lit(num_parts)).cast("int")
     # Sorted, so that the file's bytes do not depend on which executor was first.
     parts = hashed.repartitionById(num_parts, part).sortWithinPartitions("user_hash", "user_id")
-    return reports(parts.mapInArrow(write_windows(plan, catalogue, folder, settings.row_group_rows), REPORT))
+    return reports(parts.mapInArrow(write_windows(plan, catalogue, folder, settings.row_group_rows, made), REPORT))
 
 
 def check_material(histories: DataFrame, counts: Ints, settings: WindowSettings, run_date: date) -> tuple[int, int]:
@@ -41,7 +47,7 @@ def check_material(histories: DataFrame, counts: Ints, settings: WindowSettings,
     found = histories.agg(
         F.count("*").alias("users"),
         F.count_if(num_events > 1).alias("with_two_events"),
-        F.sum(2 + F.ceil(num_events / settings.stride)).alias("windows"),
+        F.sum(2 + F.ceil(num_events / settings.step)).alias("windows"),
     ).first()
     users, usable, windows = (int(value or 0) for value in found) if found else (0, 0, 0)
     num_known = len(known_items(counts, settings.min_item_events))

@@ -13,8 +13,9 @@ from sparkrec.tables import FIRST_ITEM
 
 TEST, VALIDATION, FIRST_TRAINING = 0, 1, 2
 """Window numbers."""
-MIN_ITEMS_HELD_OUT = 3
-"""Users with fewer item events give them all to training: nothing would be left to learn from."""
+MIN_ITEMS_TEST, MIN_ITEMS_VALIDATION = 3, 4
+"""Users with fewer item events hold out less: nothing would be left to learn from. And as users with two items train on
+both, and those with three on two, no later night's target is one that an earlier night's model has trained on."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Rows:
 def choose_rows(pasts: Pasts, stride: int, cut: Cut | None) -> tuple[Rows, Ints]:
     """Return the windows of all users, and where each user's part for training ends; (U,).
 
-    Without a cut one item is left out: a user's last item is the test target, the one before it the validation target.
+    Without a cut one item is left out: a user's last item is the test target, the one before it the validation target
+    (of three items only the last is held out).
     With one the targets are the first items of the validation and of the test period. Inputs of a held-out target are
     all events before it; training inputs end before the first that is held out, and each predicts the event after it.
     """
@@ -72,11 +74,14 @@ def _leave_one_out(pasts: Pasts) -> tuple[list[Rows], Ints]:
     item_places = np.flatnonzero(pasts.item_idxs >= FIRST_ITEM)
     up_to = np.searchsorted(item_places, pasts.ends)
     num_items = up_to - np.searchsorted(item_places, pasts.starts)
-    held = np.flatnonzero(num_items >= MIN_ITEMS_HELD_OUT)
-    last, before_last = item_places[up_to[held] - 1], item_places[up_to[held] - 2]
     train_ends = pasts.ends.copy()
-    train_ends[held] = before_last
-    return [_held(pasts, held, TEST, last), _held(pasts, held, VALIDATION, before_last)], train_ends
+    rows = []
+    for number, least, back in ((TEST, MIN_ITEMS_TEST, 1), (VALIDATION, MIN_ITEMS_VALIDATION, 2)):
+        users = np.flatnonzero(num_items >= least)
+        targets = item_places[up_to[users] - back]
+        train_ends[users] = targets
+        rows.append(_held(pasts, users, number, targets))
+    return rows, train_ends
 
 
 def _by_date(pasts: Pasts, cut: Cut) -> tuple[list[Rows], Ints]:

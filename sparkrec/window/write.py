@@ -1,6 +1,7 @@
 """Write a share of the users' windows as Parquet files that the feed reads fast: one split each, in random order."""
 
 import hashlib
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 from sparkrec.tables import WINDOWS
 from sparkrec.tasks import as_batch
 from sparkrec.window.cut import Catalogue, CutPlan, cut_windows
+from sparkrec.window.made_with import KEY
 from sparkrec.window.negatives import mix
 
 SPLITS = ("train", "validation", "test")
@@ -20,11 +22,11 @@ SMALL_NUMBERS = ("event_types", "gap_buckets", "session_starts", "price_buckets"
 
 
 def write_windows(
-    plan: CutPlan, catalogue: Catalogue, folder: Path, row_group_rows: int
+    plan: CutPlan, catalogue: Catalogue, folder: Path, row_group_rows: int, made: str
 ) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """Return the Arrow function from the histories of one part of the users to a report per file it wrote.
 
-    In   batches of HISTORY_COLUMNS. folder: the table's under staging.
+    In   batches of HISTORY_COLUMNS. folder: the table's under staging. made: see `made_with`.
     """
 
     def write(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -41,7 +43,7 @@ def write_windows(
             if len(chosen):
                 # By a hash of the window: the same order however the users came.
                 order = np.argsort(mix(window_ids[chosen].astype(np.uint64) ^ np.uint64(plan.seed)), kind="stable")
-                rows = windows.take(pa.array(chosen[order]))
+                rows = windows.take(pa.array(chosen[order])).replace_schema_metadata({KEY: made})
                 told.append(_write(rows, folder, str(plan.run_date), split, row_group_rows))
         yield as_batch(told)
 
@@ -53,7 +55,7 @@ def _write(rows: pa.Table, folder: Path, run_date: str, split: str, row_group_ro
     of_file = rows.select([name for name in WINDOWS.schema.names if name != WINDOWS.partition]).combine_chunks()
     partition = f"{WINDOWS.partition}={run_date}"
     (folder / partition).mkdir(parents=True, exist_ok=True)
-    aside = folder / partition / f"{split}-{of_file.column('window_id')[0].as_py()}.writing"
+    aside = folder / partition / f"{split}-{uuid.uuid4().hex}.writing"  # a task may run twice at once
     num_groups = -(-len(of_file) // row_group_rows)
     pq.write_table(
         of_file,
