@@ -178,7 +178,12 @@ def test_the_next_night_can_be_fine_tuned_and_refitted_and_is_measured_against_t
     spark: SparkSession, sample: Path, lake: Path
 ) -> None:
     (first,) = table(lake, "models").to_dicts()
-    changed = [("train.start", "champion"), ("train.refit", "true"), ("train.max_epochs", "3")]
+    changed = [
+        ("prepare.min_day_share", 0),
+        ("train.start", "champion"),
+        ("train.refit", "true"),
+        ("train.max_epochs", "3"),
+    ]
     more = [word for name, value in changed for word in ("--set", f"{name}={value}")]
     # The file of the night has no click of that day: the catalogue and the people are those of the day before.
     next_night = [*words(sample, lake), "--date", "2024-03-06", "--set", "prepare.allow_empty_day=true", *more]
