@@ -5,6 +5,7 @@ python benchmarks/train_faults.py
 What recovers must end at the weights of a training that nobody disturbed, byte by byte.
 """
 
+import contextlib
 import os
 import random
 import re
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import psutil
@@ -69,16 +70,23 @@ def weights_of(lake: Path) -> bytes:
     return file.read_bytes()
 
 
-def ranks_of(session: int) -> dict[int, psutil.Process]:
-    """Return the training processes of a session by their rank."""
+def ranks_of(job: int) -> dict[int, psutil.Process]:
+    """Return the ranks below a process; torchrun gives each a session of its own."""
     found = {}
-    for process in members(session):
+    try:
+        below = psutil.Process(job).children(recursive=True)
+    except psutil.Error:
+        return {}
+    for process in below:
         try:
-            if "RANK" in process.environ() and "torchrun" not in " ".join(process.cmdline()):
-                found[int(process.environ()["RANK"])] = process
-        except psutil.Error:
+            found[int(process.environ()["RANK"])] = process
+        except (psutil.Error, KeyError):
             continue
     return found
+
+
+def still_there(processes: Iterable[psutil.Process]) -> list[int]:
+    return [one.pid for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
@@ -94,11 +102,13 @@ def kill_rank(bench: Bench, rank: int, number: int) -> Outcome:
     job = bench.start(lake)
     wait_for(lambda: any(lake.glob("_models/*.attempt/checkpoint-*")))
     time.sleep(random.Random(number).uniform(0, 1.0))
-    ranks_of(job.pid)[rank].send_signal(signal.SIGKILL)
+    ranks = ranks_of(job.pid)
+    everybody = [*psutil.Process(job.pid).children(recursive=True), *ranks.values()]
+    ranks[rank].send_signal(signal.SIGKILL)
     killed = time.monotonic()
     said, _ = job.communicate()
     seconds = time.monotonic() - killed
-    left = [process.pid for process in members(job.pid)]
+    left = still_there(everybody)
     told = [line for line in said.splitlines() if line.startswith("train: ")][-1]
     recovery = bench.recovers(lake)
     passed = (
@@ -119,8 +129,9 @@ def kill_saver(bench: Bench) -> Outcome:
     lake = bench.lake("saver")
     job = bench.start(lake)
     wait_for(lambda: any(lake.glob("_models/*.attempt/checkpoint-*")))
-    for process in [*ranks_of(job.pid).values(), *members(job.pid)]:
-        process.send_signal(signal.SIGKILL)
+    for process in [*psutil.Process(job.pid).children(recursive=True), *members(job.pid)]:
+        with contextlib.suppress(psutil.Error):
+            process.send_signal(signal.SIGKILL)
     job.wait()
     (attempt,) = lake.glob("_models/*.attempt")
     # From here on every step is saved; how often is not part of what the weights depend on.
@@ -168,17 +179,19 @@ def kill_driver(bench: Bench) -> Outcome:
     lake = bench.lake("driver")
     job = bench.start(lake)
     wait_for(lambda: any(lake.glob("_models/*.attempt/checkpoint-*")))
+    everybody = psutil.Process(job.pid).children(recursive=True)
+    num_ranks = len(ranks_of(job.pid))
     os.kill(job.pid, signal.SIGKILL)  # spark-submit is the JVM itself
     killed = time.monotonic()
     job.wait()
-    wait_for(lambda: not list(members(job.pid)), WITHIN_S)
-    left = [process.pid for process in members(job.pid)]
+    wait_for(lambda: not still_there(everybody), WITHIN_S)
+    left = still_there(everybody)
     seconds = time.monotonic() - killed
-    for process in members(job.pid):
-        process.kill()
+    for process in left:
+        os.kill(process, signal.SIGKILL)
     recovery = bench.recovers(lake)
-    passed = not left and recovery.endswith("the same weights") and "taken up" in recovery
-    observed = f"{len(left)} processes left after {seconds:.0f} s{recovery}"
+    passed = num_ranks == 2 and not left and recovery.endswith("the same weights") and "taken up" in recovery
+    observed = f"of {len(everybody)} processes below it {len(left)} left after {seconds:.0f} s{recovery}"
     return Outcome("SIGKILL of the driver's JVM in training", passed, time.monotonic() - started, observed)
 
 

@@ -1,6 +1,7 @@
 """The whole night on a small sample: the tables as promised, twice equals once, a kill leaves no trace."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -207,3 +208,27 @@ def test_the_next_night_can_be_fine_tuned_and_refitted_and_is_measured_against_t
     ours = figures.filter(model_version=version)["value"].item()
     assert ours == pytest.approx(told["test_ndcg10"]), "figures are of the model that has not seen what is held out"
     assert list((lake / "_models" / "tensorboard" / evaluated.name).glob("events.*"))
+
+
+def test_a_night_cut_by_date_holds_out_what_happened_on_its_last_days(
+    spark: SparkSession, sample: Path, lake: Path, tmp_path: Path
+) -> None:
+    other = Path(shutil.copytree(lake, tmp_path / "lake"))
+    by_date = [word for setting in ("window.held_out=date", "train.max_epochs=1") for word in ("--set", setting)]
+    run_job(spark, "nightly", *words(sample, other), *by_date)
+    windows = table(other, "windows").filter(run_date=date(2024, 3, 5))
+    kept = table(other, "events").sort("user_id", "event_ts").group_by("user_id", maintain_order=True).tail(200)
+    events = kept.with_columns(is_item=pl.col("item_id").is_not_null())
+    for split, day in (("test", date(2024, 3, 5)), ("validation", date(2024, 3, 4))):
+        firsts = events.filter(pl.col("is_item") & (pl.col("event_date") == day)).group_by("user_id").agg(
+            pl.col("event_ts").min().alias("first_ts")
+        )  # fmt: skip
+        before = events.join(firsts, on="user_id").filter(pl.col("event_ts") < pl.col("first_ts"))
+        assert set(windows.filter(split=split)["user_id"]) == set(before["user_id"])
+    longest = events.filter(pl.col("event_date") < date(2024, 3, 4)).group_by("user_id").len()
+    trained = windows.filter(split="train").group_by("user_id").agg(pl.col("user_num_events").max())
+    together = trained.join(longest, on="user_id", how="left")
+    # The newest event before the periods is a target only.
+    assert (together["user_num_events"] == together["len"] - 1).all()
+    night = table(other, "metrics").filter(run_date=date(2024, 3, 5))
+    assert set(night["protocol"]) == {"by_date_full"}

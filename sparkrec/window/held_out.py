@@ -7,6 +7,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from sparkrec.config.settings import WindowSettings
+from sparkrec.errors import RefusedError
 from sparkrec.lake import Lake
 from sparkrec.prepare.clean import start_of
 from sparkrec.prepare.heal import ZONE
@@ -19,7 +20,12 @@ def cut_of(lake: Lake, run_date: date, settings: WindowSettings) -> Cut | None:
     """Return the instants of a cut by date, in the zone of the lake's days; None where the last items are held out."""
     if settings.held_out == "last_items":
         return None
-    zone = lake.properties(EVENTS)[ZONE]
+    zone = lake.properties(EVENTS).get(ZONE)
+    if zone is None:
+        raise RefusedError(
+            f"{lake.path(EVENTS)}: does not tell the zone of its days and cannot be cut by date; prepare a new lake, or"
+            " set window.held_out=last_items"
+        )
     validation, test = (
         start_of(last_known_day(run_date, split, settings) + timedelta(days=1), zone)
         for split in ("validation", "test")
