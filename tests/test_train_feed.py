@@ -67,6 +67,12 @@ def test_every_epoch_brings_the_same_windows_in_another_order(files: FileSet) ->
     assert one != ids(feed_of(files, seed=8), 1, steps)
 
 
+def test_the_buffer_shuffles_anew_in_every_epoch(board: pa.Table, tmp_path: Path) -> None:
+    single = write_files(tmp_path / "single", split(board, "train").slice(0, 64), num_files=1, row_group_rows=64)
+    feed = feed_of(single)
+    assert ids(feed, 1, 4) != ids(feed, 2, 4)
+
+
 def test_an_epoch_can_be_taken_up_in_its_middle(files: FileSet) -> None:
     feed = feed_of(files)
     assert ids(feed, 3, 12, first=5) == ids(feed, 3, 12)[5 * BATCH :]

@@ -222,7 +222,8 @@ def test_files_hold_one_split_each_and_do_not_depend_on_partitions(spark: SparkS
         assert max(sizes) - min(sizes) < len(sizes), "row groups are even"
     ids = files[0].read().column("window_id").to_pylist()
     users = files[0].read().column("user_id").to_pylist()
-    assert users != sorted(users), "rows lie in random order"
+    neighbours = sum(one == other for one, other in pairwise(users))
+    assert neighbours < len(users) / 5, "a user's windows do not lie side by side"
     assert len(set(ids)) == len(ids)
 
 

@@ -68,9 +68,8 @@ def catalogue_of(
 ) -> Catalogue:
     """Return the catalogue. In: events and category (see `categories_by_index`) by item index, (V,)."""
     laws = laws_of(counts, categories, min_item_events, power, shares)
-    # Padding stays padding, and a search has no category.
+    # A search has no category.
     category_idxs = category_buckets(np.where(np.arange(len(categories)) < FIRST_ITEM, NO_CATEGORY, categories))
-    category_idxs[PAD] = PAD
     return Catalogue(known_mask(counts, min_item_events), category_idxs, laws)
 
 

@@ -36,8 +36,7 @@ def stage_windows(
     num_parts = max(settings.files, -(-num_windows // settings.file_windows))
     hashed = histories.withColumn("user_hash", F.xxhash64("user_id")).select(HISTORY_COLUMNS)
     part = F.pmod(F.xxhash64("user_hash", F.lit(plan.seed)), F.lit(num_parts)).cast("int")
-    # Sorted, so that the file's bytes do not depend on which executor was first.
-    parts = hashed.repartitionById(num_parts, part).sortWithinPartitions("user_hash", "user_id")
+    parts = hashed.repartitionById(num_parts, part)
     return reports(parts.mapInArrow(write_windows(plan, catalogue, folder, settings.row_group_rows, made), REPORT))
 
 
