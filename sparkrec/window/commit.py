@@ -19,9 +19,7 @@ def commit_windows(lake: Lake, told: Sequence[dict[str, Any]], run_date: date, k
     if stored is not None and len(stored):
         day = pl.col("partition.run_date").cast(pl.Date)
         goes = stored.filter((day == run_date) | (day <= run_date - timedelta(days=keep_days)))
-        # A file is named after its content: one that is there already is the same.
-        same = set(goes["path"]) & {file.path for file in new}
-        new = [file for file in new if file.path not in same]
-        removed = goes.filter(~pl.col("path").is_in(list(same))).to_dicts()
+        # A file is named after its content: one that is there already is the same, and stays.
+        removed = goes.filter(~pl.col("path").is_in([file.path for file in new])).to_dicts()
     lake.commit(WINDOWS, new, removed)
     lake.rows_out[WINDOWS.name] = sum(row["num"] for row in told)
