@@ -87,6 +87,24 @@ def test_the_same_seed_trains_the_same_weights_and_another_does_not(board: pa.Ta
     assert not same(plans[0].folder, plans[2].folder)
 
 
+def test_an_epochs_loss_is_the_mean_of_its_steps(
+    board: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, losses = Training._look_at_losses, []
+
+    def look(self: Training) -> float:
+        losses.append(honest(self))
+        return losses[-1]
+
+    monkeypatch.setattr(Training, "_look_at_losses", look)
+    plan = plan_for(board, tmp_path, **QUICK)
+    train_rank(str(plan.attempt))
+    history = json.loads((plan.folder / "training.json").read_text())["history"]
+    steps = len(losses) // 3
+    assert history[0][0] == pytest.approx(sum(losses[:steps]) / steps)
+    assert history[2][0] == pytest.approx(sum(losses[-steps:]) / steps)
+
+
 def cut_off(board: pa.Table, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[TrainPlan, Path]:
     plan = plan_for(board, folder, **QUICK)
     train_until(plan, 5, monkeypatch)
