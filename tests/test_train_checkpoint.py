@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,15 +16,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from sparkrec.config import load_settings
 from sparkrec.errors import SparkrecError
 from sparkrec.models.registry import build_model
 from sparkrec.models.store import load_model, save_model
+from sparkrec.train.candidate import plan_training, refit_of
 from sparkrec.train.checkpoint import newest_checkpoint
 from sparkrec.train.plan import TrainPlan
 from sparkrec.train.rank import train_rank
 from sparkrec.train.training import Training
 from sparkrec.train.warm_start import check_start, start_from
-from tests.boards import all_known, changed, checkerboard, plan_for
+from tests.boards import VOCABULARY, all_known, changed, checkerboard, plan_for
 from tests.test_train import _alone  # noqa: F401 - a fixture
 
 QUICK = {"max_epochs": 3, "dropout": 0.2, "checkpoint_steps": 2}
@@ -291,6 +294,18 @@ def test_fine_tuning_starts_from_the_weights_it_is_given(board: pa.Table, tmp_pa
     told = [json.loads((plan.folder / "training.json").read_text()) for plan in (tuned, scratch)]
     # The epoch's mean loss: what is learnt already need not be learnt again.
     assert told[0]["history"][0][0] < 0.85 * told[1]["history"][0][0]
+
+
+def test_fine_tuning_never_starts_from_a_refit_which_has_seen_what_is_held_out(board: pa.Table, tmp_path: Path) -> None:
+    plan = saved(board, tmp_path)
+    changes = ["train.start=champion", "train.width=32", "train.num_blocks=1", "window.length=8", "train.dropout=0"]
+    settings = load_settings("conf/local.yaml", changes)
+    champion = plan.folder.with_name("model-refit")
+    planned = plan_training(
+        plan.training_set, VOCABULARY, "line", date(2024, 3, 2), settings, tmp_path / "models", "code", champion
+    )
+    assert planned.start_from == plan.folder
+    assert refit_of(planned, 3).start_from == plan.folder
 
 
 def test_a_model_that_cannot_be_fine_tuned_is_refused_with_the_difference(board: pa.Table, tmp_path: Path) -> None:

@@ -109,6 +109,16 @@ def test_states_at_targets_are_those_of_the_padded_batch(architecture: str) -> N
     assert (at_targets(pieces, "target_idxs") == batch["target_idxs"][order][is_target]).all()
 
 
+def test_negatives_of_the_batch_are_corrected_by_how_often_items_are_targets() -> None:
+    vocabulary = Vocabulary(torch.tensor([0, 0, 16, 1]), torch.tensor([False, False, True, True]), torch.full((4,), -1))
+
+    def chances(loss: str) -> torch.Tensor:
+        return Objective(TrainSettings(loss=loss), vocabulary, 0.5, torch.device("cpu"))._chances.log_V.exp()
+
+    assert (chances("in_batch_softmax")[2] / chances("in_batch_softmax")[3]).item() == pytest.approx(16)
+    assert (chances("sampled_softmax")[2] / chances("sampled_softmax")[3]).item() == pytest.approx(4)
+
+
 @pytest.mark.parametrize("loss", ["sampled_softmax", "in_batch_softmax", "softmax", "binary"])
 def test_a_batch_without_any_target_changes_nothing(loss: str) -> None:
     model = build_model("sasrec", ModelShape(30, 12, 16, 2, 2, 0.0))
