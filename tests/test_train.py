@@ -165,6 +165,7 @@ def test_the_rank_to_blame_is_told(tmp_path: Path) -> None:
     mark_done(tmp_path, 0)
     mark_done(tmp_path, 1)
     check_finished(tmp_path, 2, None)
+    check_finished(tmp_path, 2, RuntimeError("aborted at the interpreter's end"))
 
 
 def test_a_port_in_use_is_told(board: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -308,6 +308,13 @@ def test_fine_tuning_never_starts_from_a_refit_which_has_seen_what_is_held_out(b
     assert refit_of(planned, 3).start_from == plan.folder
 
 
+def test_a_named_checkpoint_is_looked_at_before_any_rank_starts(board: pa.Table, tmp_path: Path) -> None:
+    plan = plan_for(board, tmp_path)
+    settings = load_settings("conf/local.yaml", [f"train.resume_from={tmp_path}"])
+    with pytest.raises(SparkrecError, match=r"state.json: not a readable checkpoint"):
+        plan_training(plan.training_set, VOCABULARY, "line", date(2024, 3, 2), settings, tmp_path, "code", None)
+
+
 def test_a_model_that_cannot_be_fine_tuned_is_refused_with_the_difference(board: pa.Table, tmp_path: Path) -> None:
     plan = saved(board, tmp_path)
     check_start(plan.folder, plan.card)

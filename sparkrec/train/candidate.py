@@ -16,6 +16,7 @@ from sparkrec.models.sequence_model import ModelShape
 from sparkrec.models.store import REFIT, Card
 from sparkrec.sequences import Ints
 from sparkrec.tables import MODELS
+from sparkrec.train.checkpoint import check_fits
 from sparkrec.train.plan import TrainingSet, TrainPlan, Vocabulary, name_version
 from sparkrec.train.warm_start import check_start
 from sparkrec.window.laws import known_mask
@@ -57,6 +58,15 @@ def plan_training(
         check_start(start_from, card)
     decides = chosen_settings(settings, ("run", "window", "train"))
     named = {f"{section}.{name}": value for section, values in decides.items() for name, value in values.items()}
+    depends_on = {
+        **named,
+        "vocabulary lineage": lineage,
+        "vocabulary size": vocabulary_size,
+        "windows": training_set.fingerprint,
+        "starts from": start,
+    }
+    if train.resume_from:
+        check_fits(Path(train.resume_from), depends_on)
     return TrainPlan(
         training_set=training_set,
         settings=train,
@@ -67,13 +77,7 @@ def plan_training(
         folder=model_root / version,
         attempt=model_root / f"{version}.attempt",
         seed=settings.run.seed,
-        depends_on={
-            **named,
-            "vocabulary lineage": lineage,
-            "vocabulary size": vocabulary_size,
-            "windows": training_set.fingerprint,
-            "starts from": start,
-        },
+        depends_on=depends_on,
         start_from=start_from,
     )
 

@@ -96,9 +96,10 @@ def _hands_out_gpus(spark: SparkSession) -> bool:
 
 def check_finished(attempt: Path, num_ranks: int, failed: Exception | None) -> None:
     """Raise with the reasons unless every rank left its completion mark."""
-    # TorchDistributor can return as if all were well when a rank died: only the marks count.
+    # TorchDistributor can return as if all were well when a rank died, and the other way round, when one aborts after
+    # its work is done: only the marks count.
     missing = missing_ranks(attempt, num_ranks)
-    if not missing and failed is None:
+    if not missing:
         return
     told = reasons(attempt, num_ranks)
     if failed is not None and len(missing) == num_ranks and not list(attempt.glob("failed-*")):

@@ -23,9 +23,16 @@ def train_rank_alone(attempt: str, under_spark: bool) -> None:
         train_rank(attempt)
     except BaseException:
         traceback.print_exc()
-        sys.stderr.flush()
-        # Not by way of the interpreter's end, where threads of gloo or NCCL may wait for one another for ever.
-        os._exit(1)
+        _leave(1)
+    if not under_spark:  # Spark waits for what the function returns
+        _leave(0)
+
+
+def _leave(code: int) -> None:
+    """End without the interpreter's own end, where threads of torch's may wait for one another or abort the process."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _end(*_: object) -> None:
