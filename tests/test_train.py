@@ -2,6 +2,8 @@
 
 import json
 import socket
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -181,3 +183,11 @@ def test_a_port_in_use_is_told(board: pa.Table, tmp_path: Path, monkeypatch: pyt
 def test_a_folder_without_a_plan_is_told(tmp_path: Path) -> None:
     with pytest.raises(SparkrecError, match="no training is planned there"):
         train_rank(str(tmp_path))
+
+
+def test_a_rank_that_failed_leaves_at_once_whatever_the_interpreters_end_would_wait_for(tmp_path: Path) -> None:
+    hangs = "import atexit, time; atexit.register(time.sleep, 300); from sparkrec.train.rank import train_rank_alone"
+    command = [sys.executable, "-c", f"{hangs}; train_rank_alone({str(tmp_path)!r}, under_spark=False)"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert "no training is planned there" in ended.stderr
