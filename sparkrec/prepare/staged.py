@@ -35,14 +35,20 @@ def write_part(
     else:
         rows.write_parquet(folder / file, compression="zstd", compression_level=1, row_group_size=row_group_rows)
         num_rows = len(rows)
-    size = (folder / file).stat().st_size
+    return file_report(folder, file, values, num_rows, ends)
+
+
+def file_report(
+    folder: Path, file: str, partition: dict[str, str], num_rows: int, ends: tuple[dict[str, Any], dict[str, Any]]
+) -> dict[str, Any]:
+    """Return what a task reports of a file that it wrote under the table's folder in staging; see `new_files`."""
     return {
         "kind": "file",
         "table": folder.name,
         "path": file,
-        "partition": values,
+        "partition": partition,
         "num": num_rows,
-        "size": size,
+        "size": (folder / file).stat().st_size,
         "ends": ends,
     }
 

@@ -13,7 +13,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sparkrec.sequences import (
-    NO_CATEGORY,
     USER_BUCKETS,
     Ints,
     Pasts,
@@ -24,7 +23,7 @@ from sparkrec.sequences import (
     read_pasts,
     sorted_set,
 )
-from sparkrec.tables import EVENT_CODES, FIRST_ITEM, PAD
+from sparkrec.tables import EVENT_CODES, FIRST_ITEM, PAD, UNKNOWN
 from sparkrec.window.laws import known_mask
 from sparkrec.window.negatives import Laws, Own, draw_negatives, laws_of, mix
 from sparkrec.window.rows import FIRST_TRAINING, Cut, Rows, choose_rows
@@ -68,9 +67,7 @@ def catalogue_of(
 ) -> Catalogue:
     """Return the catalogue. In: events and category (see `categories_by_index`) by item index, (V,)."""
     laws = laws_of(counts, categories, min_item_events, power, shares)
-    # A search has no category.
-    category_idxs = category_buckets(np.where(np.arange(len(categories)) < FIRST_ITEM, NO_CATEGORY, categories))
-    return Catalogue(known_mask(counts, min_item_events), category_idxs, laws)
+    return Catalogue(known_mask(counts, min_item_events), category_buckets(categories), laws)
 
 
 def cut_windows(batch: pa.RecordBatch, plan: CutPlan, catalogue: Catalogue) -> pa.RecordBatch:
@@ -91,7 +88,7 @@ def cut_windows(batch: pa.RecordBatch, plan: CutPlan, catalogue: Catalogue) -> p
     categories = np.where(
         pasts.item_idxs < len(is_known),
         catalogue.category_idxs[in_catalogue],
-        category_buckets(np.full(len(in_catalogue), NO_CATEGORY)),
+        UNKNOWN,
     )
     parallel = {
         **{

@@ -34,17 +34,6 @@ class Law:
         place = np.searchsorted(self.cumulated, below + uniform * (self.cumulated[high - 1] - below), side="right")
         return self.item_idxs[np.clip(place, low, high - 1)]
 
-    def sizes(self) -> Ints:
-        """Return how many items each group has; (G,)."""
-        return np.diff(self.group_starts)
-
-    def chances(self) -> npt.NDArray[np.float64]:
-        """Return the probability of each of `item_idxs` within its group."""
-        weights = np.diff(self.cumulated, prepend=0.0)
-        totals = np.add.reduceat(weights, self.group_starts[:-1]) if len(weights) else weights
-        chances: npt.NDArray[np.float64] = weights / np.repeat(totals, self.sizes())
-        return chances
-
 
 def law_of(counts: Ints, min_item_events: int, power: float, groups: Ints | None = None) -> Law:
     """Return the law: probability proportional to events to the `power` (0 is uniform) among items common enough.

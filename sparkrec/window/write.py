@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sparkrec.prepare.staged import file_report
 from sparkrec.tables import WINDOWS
 from sparkrec.tasks import as_batch
 from sparkrec.window.cut import Catalogue, CutPlan, cut_windows
@@ -72,12 +73,4 @@ def _write(rows: pa.Table, folder: Path, run_date: str, split: str, row_group_ro
     ids = of_file.column("window_id").to_numpy()
     lows = {"split": split, "window_id": int(ids.min())}
     highs = {"split": split, "window_id": int(ids.max())}
-    return {
-        "kind": "file",
-        "table": folder.name,
-        "path": name,
-        "partition": {str(WINDOWS.partition): run_date},
-        "num": len(of_file),
-        "size": (folder / name).stat().st_size,
-        "ends": (lows, highs),
-    }
+    return file_report(folder, name, {str(WINDOWS.partition): run_date}, len(of_file), (lows, highs))
