@@ -8,6 +8,7 @@ from sparkrec.evaluate.held_out import existing, popularity_by_split, rank_held_
 from sparkrec.evaluate.summary import num_users, overall, sentence_of
 from sparkrec.job import Run, start
 from sparkrec.models.published import evaluated, published_model
+from sparkrec.popularity import count_by_index
 from sparkrec.prepare.as_of import known_as_of
 from sparkrec.tables import ITEMS, METRICS, MODELS, RECOMMENDATIONS, WINDOWS
 from sparkrec.window.made_with import check_made_with
@@ -21,7 +22,9 @@ def main(run: Run) -> None:
     windows = existing(lake.read(WINDOWS).where(of_the_night), f"{lake.path(WINDOWS)} {run.date}")
     known = known_as_of(lake, run.date, run.settings.prepare)
     protocol = PROTOCOLS[run.settings.window.held_out]
-    popularity = popularity_by_split(windows, lake.read(ITEMS), known.item_days, run.date, run.settings.window)
+    items = lake.read(ITEMS)
+    counts = count_by_index(items, known.item_days, run.date)
+    popularity = popularity_by_split(windows, counts, items, known.item_days, run.date, run.settings.window)
 
     ranks = rank_held_out(windows, evaluated(folder), popularity, settings.tile_users).where("split = 'test'")
     lake.replace(METRICS, figures_of(ranks, run.date, version, settings.top_k, protocol), where=of_the_night)

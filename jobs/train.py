@@ -26,7 +26,7 @@ def main(run: Run) -> None:
     known = known_as_of(lake, run.date, settings.prepare)
     items = with_events(lake.read(ITEMS), known.item_days)
     counts = count_by_index(items, known.item_days, run.date)
-    popularity = popularity_by_split(windows, items, known.item_days, run.date, settings.window)
+    popularity = popularity_by_split(windows, counts, items, known.item_days, run.date, settings.window)
     least, categories = settings.window.min_item_events, categories_by_index(items, len(counts))
     vocabulary = vocabulary_of(popularity["validation"], categories, least)
     models = lake.read_or_empty(MODELS)

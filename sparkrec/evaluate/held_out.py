@@ -49,19 +49,20 @@ def rank_held_out(windows: DataFrame, folder: Path, popularity: Mapping[str, Int
 
 
 def popularity_by_split(
-    windows: DataFrame, items: DataFrame, item_days: DataFrame, run_date: date, settings: WindowSettings
+    windows: DataFrame, counts: Ints, items: DataFrame, item_days: DataFrame, run_date: date, settings: WindowSettings
 ) -> dict[str, Ints]:
     """Return by split how often every item occurred, (V,), without what that split has to predict.
 
     By date these are the events before the split's period; where last items are held out, all events but the targets:
     test's for test, test's and validation's for validation.
+
+    In   counts: events by item index up to the run's date, (V,).
     """
     if settings.held_out == "date":
         return {
             split: count_by_index(items, item_days, last_known_day(run_date, split, settings))
             for split in ("validation", "test")
         }
-    counts = count_by_index(items, item_days, run_date)
     return {
         "validation": _without_targets(windows, counts, ["test", "validation"]),
         "test": _without_targets(windows, counts, ["test"]),
