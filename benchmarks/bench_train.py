@@ -112,14 +112,14 @@ def train_for(lake: Path, loss: str, cpu_seconds: float) -> None:
                     break
     cpu_s, seconds = time.process_time() - cpu_began, time.monotonic() - began
     test = plan.training_set.test
-    tiles = read_tiles(test, training.model, test.num_rows, 0, 1, place.device)
+    tiles = read_tiles(test, training.model, test.num_rows, place)
     told = {
         "targets": targets,
         "cpu_s": cpu_s,
         "seconds": seconds,
         "epochs": epoch,
         "users": sum(len(tile.seen) for tile in tiles),
-        "ndcg10": validate(training.model, tiles),
+        "ndcg10": validate(training.model, tiles, place),
     }
     print(json.dumps(told))
 

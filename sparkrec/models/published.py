@@ -19,7 +19,7 @@ def published_version(night: DataFrame) -> str | None:
 def published_model(night: DataFrame, models: DataFrame, run_date: date) -> tuple[str, Path]:
     """Return version and folder of the model of a night's published rows."""
     version = published_version(night)
-    folder = None if version is None else _folder(models, version)
+    folder = _folder(models, version)
     if version is None or folder is None:
         raise SparkrecError(
             f"recommendations {run_date}: nothing is published; run 'make recommend DATE={run_date}' first"
@@ -34,7 +34,7 @@ def last_published(recommendations: DataFrame, models: DataFrame, run_date: date
     if newest is None or newest["run_date"] is None:
         return None
     version = published_version(earlier.where(F.col("run_date") == F.lit(newest["run_date"])))
-    folder = None if version is None else _folder(models, version)
+    folder = _folder(models, version)
     return folder if folder is not None and folder.exists() else None
 
 
@@ -43,6 +43,6 @@ def evaluated(folder: Path) -> Path:
     return folder.with_name(folder.name.removesuffix(REFIT))
 
 
-def _folder(models: DataFrame, version: str) -> Path | None:
+def _folder(models: DataFrame, version: str | None) -> Path | None:
     model = models.where(F.col("model_version") == F.lit(version)).select("path").first()
     return Path(model["path"]) if model else None

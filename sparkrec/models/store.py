@@ -6,6 +6,7 @@ The folder lies on a path that the driver and every worker mount. Nothing in it 
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -39,8 +40,7 @@ def save_model(folder: Path, model: SequenceModel, card: Card) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     try:
         aside.mkdir(parents=True)
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-        save_file(tensors, str(aside / WEIGHTS))
+        save_file(on_cpu(model.state_dict()), str(aside / WEIGHTS))
         (aside / CARD).write_text(json.dumps(asdict(card), indent=1), encoding="utf-8")
         sync_folder(aside)
     except (OSError, SafetensorError) as error:
@@ -73,6 +73,11 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
         raise SparkrecError(
             f"{folder / WEIGHTS}: not whole weights in safetensors ({error}); train the model again (make train)"
         ) from error
+
+
+def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors as safetensors takes them."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def sync_folder(folder: Path) -> None:

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from sparkrec.errors import SparkrecError
 from sparkrec.models.sequence_model import SequenceModel
-from sparkrec.models.store import sync_folder
+from sparkrec.models.store import WEIGHTS, on_cpu, sync_folder
 
-WEIGHTS, OPTIMIZER, STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
+OPTIMIZER, STATE = "optimizer.safetensors", "state.json"
 NAME = "checkpoint-"
 
 
@@ -60,7 +60,7 @@ def save_checkpoint(
     shutil.rmtree(aside, ignore_errors=True)
     try:
         aside.mkdir(parents=True)
-        save_file(_on_cpu(model.state_dict()), str(aside / WEIGHTS))
+        save_file(on_cpu(model.state_dict()), str(aside / WEIGHTS))
         save_file(_moments(model, optimizer), str(aside / OPTIMIZER))
         hashes = {name: _sha256(aside / name) for name in (WEIGHTS, OPTIMIZER)}
         told = {"progress": asdict(progress), "depends_on": dict(depends_on), "sha256": hashes}
@@ -132,13 +132,9 @@ def check_fits(folder: Path, depends_on: Mapping[str, Any]) -> None:
         )
 
 
-def _on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-
-
 def _moments(model: SequenceModel, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     names: dict[Any, str] = {parameter: name for name, parameter in model.named_parameters()}
-    return _on_cpu(
+    return on_cpu(
         {
             f"{names[parameter]}/{key}": torch.as_tensor(value)
             for parameter, values in optimizer.state.items()

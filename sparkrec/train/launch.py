@@ -29,8 +29,8 @@ def train_or_reuse(
 
     In   vocabulary: what is known without what is held out. all_known: with it, for a refit.
     With `train.refit` the model to publish is a second one, trained on all windows for as many epochs as were best.
-    Rank 0 tells epochs, best_epoch, steps, resumed_at, seconds, wait_share, in_training_ndcg10, passes, repeated,
-    mean_travel, ranks and history; `reused` is added.
+    Rank 0 tells epochs, best_epoch, steps, resumed_at, seconds, wait_share, in_training_ndcg10, repeated, mean_travel,
+    ranks and history; `reused` is added.
     """
     told = _train(spark, plan, vocabulary)
     if not plan.settings.refit:
@@ -49,7 +49,7 @@ def in_words(told: Mapping[str, Any], figures: Mapping[str, float]) -> str:
     resumed = f", taken up at step {told['resumed_at']:,}" if told["resumed_at"] else ""
     return (
         f"{when}{resumed}: {told['epochs']} epochs, {told['steps']:,} steps on {told['ranks']} rank(s),"
-        f" {told['passes']} passes of the feed counted and complete, {told['repeated']:,} windows repeated to fill"
+        f" {told['epochs']} passes of the feed counted and complete, {told['repeated']:,} windows repeated to fill"
         f" steps, {100 * told['wait_share']:.1f} % of the time spent waiting for data; best epoch {told['best_epoch']},"
         f" validation NDCG@10 {ours:.4f} ({beside})"
     )

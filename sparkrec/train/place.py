@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -13,6 +14,7 @@ import torch.distributed as dist
 from sparkrec.config.settings import TrainSettings
 from sparkrec.errors import SparkrecError
 
+T = TypeVar("T")
 LOOK_EVERY_S = 0.5
 
 
@@ -26,9 +28,9 @@ class Place:
     def is_gpu(self) -> bool:
         return self.device.type == "cuda"
 
-    def gather(self, value: object) -> list[object]:
+    def gather(self, value: T) -> list[T]:
         """Return every rank's value, in their order."""
-        everyone: list[object] = [None] * self.num_ranks
+        everyone = [value] * self.num_ranks
         dist.all_gather_object(everyone, value)
         return everyone
 

@@ -24,10 +24,7 @@ def report(attempt: Path, told: Mapping[str, float]) -> None:
     if now - _last_report < REPORT_EVERY_S:
         return
     _last_report = now
-    with contextlib.suppress(OSError):  # a full disk stops the next checkpoint, and is told there
-        aside = attempt / "progress.writing"
-        aside.write_text(json.dumps(dict(told)), encoding="utf-8")
-        aside.rename(attempt / "progress.json")
+    _leave(attempt / "progress.json", told)
 
 
 class EndedError(BaseException):
@@ -49,10 +46,7 @@ def mark_failed(attempt: Path, rank: int, error: BaseException, trace: str) -> N
     """Say why this rank failed, or that it only heard of another's end."""
     is_echo = isinstance(error, EndedError) or any(word in str(error) for word in ECHOES)
     told = {"reason": f"{type(error).__name__}: {error}", "is_echo": is_echo, "trace": trace}
-    with contextlib.suppress(OSError):  # a full disk; the rank counts as one that went silently
-        aside = attempt / f"writing-{rank}"
-        aside.write_text(json.dumps(told), encoding="utf-8")
-        aside.rename(attempt / f"failed-{rank}")
+    _leave(attempt / f"failed-{rank}", told)
 
 
 def reasons(attempt: Path, num_ranks: int) -> list[str]:
@@ -72,6 +66,14 @@ def reasons(attempt: Path, num_ranks: int) -> list[str]:
 
 def missing_ranks(attempt: Path, num_ranks: int) -> list[int]:
     return [rank for rank in range(num_ranks) if not (attempt / f"done-{rank}").exists()]
+
+
+def _leave(mark: Path, told: Mapping[str, object]) -> None:
+    """Leave a mark, whole or not at all; a full disk stops the next checkpoint, and is told there."""
+    with contextlib.suppress(OSError):
+        aside = mark.with_name(f"writing-{mark.name}")
+        aside.write_text(json.dumps(dict(told)), encoding="utf-8")
+        aside.rename(mark)
 
 
 class Bar:

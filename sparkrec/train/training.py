@@ -63,8 +63,8 @@ class Training:
         self.wanted = (files.num_rows, files.sum_of_ids)
         self.rows_per_step = self.settings.batch_size_per_rank * place.num_ranks
         # Agreed before step 1: a rank that stopped earlier than the others would leave them waiting for ever.
-        steps = place.gather(math.ceil(self.feed.rows_per_pass / self.settings.batch_size_per_rank))
-        self.steps_per_epoch = max(int(str(number)) for number in steps)
+        steps = math.ceil(self.feed.rows_per_pass / self.settings.batch_size_per_rank)
+        self.steps_per_epoch = max(place.gather(steps))
         self.max_epochs = plan.fixed_epochs or self.settings.max_epochs
         # Without a user to validate on, as in a refit, the last epoch is as good as any.
         self.validates = plan.fixed_epochs is None and plan.training_set.validation.num_rows > 0
@@ -75,13 +75,12 @@ class Training:
 
     def run(self) -> None:
         """Train to the end, validating after every epoch, and leave the best epoch's model in the plan's folder."""
-        users = self.settings.validation_users if self.validates else 0
-        validation = self.plan.training_set.validation
-        tiles = read_tiles(validation, self.model, users, self.place.rank, self.place.num_ranks, self.place.device)
+        users, validation = self.settings.validation_users, self.plan.training_set.validation
+        tiles = read_tiles(validation, self.model, users, self.place) if self.validates else []
         with Logbook(self.plan, self.place.rank, self.progress.step) as logbook:
             while not self._is_over():
                 self._epoch(logbook)
-                ndcg = validate(self.model, tiles) if self.validates else 0.0
+                ndcg = validate(self.model, tiles, self.place) if self.validates else 0.0
                 self._end_epoch(ndcg, logbook)
         if self.place.rank == 0:
             self._hand_over()
@@ -201,7 +200,7 @@ class Training:
         passes = self.feed.passes
         whole = passes.rows[0] if passes.rows else 0
         everyone = self.place.gather((whole, passes.sums_of_ids[0] if passes.rows else 0))
-        rows, ids = (sum(pair[place] for pair in everyone) for place in (0, 1))  # type: ignore[index]
+        rows, ids = (sum(of_ranks) for of_ranks in zip(*everyone, strict=True))
         if (rows, ids) != self.wanted:
             raise SparkrecError(
                 f"feed: {rows:,} windows handed over in a pass, the table has {self.wanted[0]:,} (or other ids);"
@@ -249,7 +248,6 @@ class Training:
             "seconds": progress.seconds,
             "wait_share": self.waited_s / max(progress.seconds - self.seconds_before, 1e-9),
             "in_training_ndcg10": progress.best,
-            "passes": epochs,
             "repeated": (self.steps_per_epoch * self.rows_per_step - self.wanted[0]) * epochs,
             "mean_travel": self.feed.passes.mean_travel(),
             "ranks": self.place.num_ranks,

@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from sparkrec.evaluate.held_out import matrix
 from sparkrec.evaluate.ranks import left_out_mask, model_ranks, ndcg_of
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.train.feed import FileSet
+from sparkrec.train.place import Place
 
 TILE = 64
 
@@ -31,9 +31,7 @@ class Tile:
     seen: list[np.ndarray]
 
 
-def read_tiles(
-    files: FileSet, model: SequenceModel, num_users: int, rank: int, num_ranks: int, device: torch.device
-) -> list[Tile]:
+def read_tiles(files: FileSet, model: SequenceModel, num_users: int, place: Place) -> list[Tile]:
     """Return a rank's share of the first `num_users` validation rows; rows lie in random order in their files."""
     tiles: list[Tile] = []
     left = num_users
@@ -43,12 +41,12 @@ def read_tiles(
         with fsspec.open(url, "rb") as file:
             rows = pq.read_table(file, columns=[*model.inputs, "target_idxs", "seen_idxs"]).slice(0, left)
         left -= len(rows)
-        mine = rows.take(pa.array(range(rank, len(rows), num_ranks), pa.int64()))
-        tiles += _tiles(mine.combine_chunks(), model, device)
+        mine = rows.take(pa.array(range(place.rank, len(rows), place.num_ranks), pa.int64()))
+        tiles += _tiles(mine.combine_chunks(), model, place.device)
     return tiles
 
 
-def validate(model: SequenceModel, tiles: list[Tile]) -> float:
+def validate(model: SequenceModel, tiles: list[Tile], place: Place) -> float:
     """Return NDCG@10 over all ranks' users, full ranking; the same number on every rank."""
     model.eval()
     gain, users = 0.0, 0
@@ -56,9 +54,8 @@ def validate(model: SequenceModel, tiles: list[Tile]) -> float:
         left_out_BV = left_out_mask(tile.seen, model.shape.vocabulary_size).to(tile.target_B.device)
         gain += ndcg_of(model_ranks(model, tile.inputs, tile.target_B, left_out_BV), 10).sum().item()
         users += len(tile.seen)
-    everyone: list[tuple[float, int]] = [(0.0, 0)] * dist.get_world_size()
-    dist.all_gather_object(everyone, (gain, users))
-    return sum(pair[0] for pair in everyone) / max(sum(pair[1] for pair in everyone), 1)
+    gains, nums = zip(*place.gather((gain, users)), strict=True)
+    return float(sum(gains) / max(sum(nums), 1))
 
 
 def _tiles(rows: pa.Table, model: SequenceModel, device: torch.device) -> Iterator[Tile]:
