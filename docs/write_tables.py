@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from sparkrec.tables import ALL, Table
+from sparkrec.contract import Table
+from sparkrec.tables import ALL, INPUTS
 
 FILE = Path(__file__).parent / "tables.md"
 HEAD = """# Tables
@@ -11,10 +12,15 @@ Written by `make docs` from `sparkrec/tables.py`; the same words stand in the ta
 Delta tables under `lake.root`, in a folder of their name, readable with protocol reader version 1 (no deletion vectors,
 no column mapping), so Spark, delta-rs, Polars, DuckDB and Trino can all open them.
 """
+INPUT_HEAD = """
+# Tables that you may write
+
+Delta tables beside the others; jobs only read them. Columns but the first may be missing.
+"""
 
 
 def table_page() -> str:
-    return HEAD + "".join(_section(table) for table in ALL)
+    return HEAD + "".join(_section(table) for table in ALL) + INPUT_HEAD + "".join(_section(table) for table in INPUTS)
 
 
 def _section(table: Table) -> str:

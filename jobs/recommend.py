@@ -3,45 +3,55 @@
 spark-submit jobs/recommend.py --date 2019-10-01
 """
 
-from sparkrec.job import Run, start
+from sparkrec.job import Run, code_version, start
 from sparkrec.models.published import published_version
-from sparkrec.popularity import count_by_index
 from sparkrec.prepare.as_of import known_as_of
-from sparkrec.recommend.check import check_night, look_at
-from sparkrec.recommend.choose import check_vocabulary, choose_model, with_champion
-from sparkrec.recommend.fallback import popular_step
-from sparkrec.recommend.score import ScorePlan, available_mask, name_items, score_users
+from sparkrec.prepare.staged import new_files
+from sparkrec.recommend.check import (
+    doubts_of,
+    faults_of,
+    faults_of_offer,
+    figures_of_groups,
+    figures_of_night,
+    judge,
+    sentence_of,
+)
+from sparkrec.recommend.choose import choose_model, figures_of_model, with_champion
+from sparkrec.recommend.groups import read_staged, stage_groups
+from sparkrec.recommend.inputs import read_audience, read_rules
+from sparkrec.recommend.last_night import last_night, lists_to_carry
+from sparkrec.recommend.night import drop_staged, offer_of, plan_night
+from sparkrec.recommend.people import audience_size, people_of
+from sparkrec.recommend.variety_cost import cost_of_variety
 from sparkrec.tables import ITEMS, MODELS, RECOMMENDATIONS
 
 
 def main(run: Run) -> None:
-    lake, settings = run.lake, run.settings.recommend
-    top_n, of_the_night = settings.top_n, f"run_date = '{run.date}'"
+    lake, settings, where = run.lake, run.settings.recommend, f"{run.lake.path(RECOMMENDATIONS)} {run.date}"
+    audience, rules = read_audience(lake), read_rules(lake, run.date)
     known, items = known_as_of(lake, run.date, run.settings.prepare), lake.read(ITEMS)
-    run.rows_in = known.histories.count()
-    all_time = count_by_index(items, known.item_days, run.date)
-    lately = count_by_index(items, known.item_days, run.date, settings.popular_days)
+    published = published_version(lake.read_or_empty(RECOMMENDATIONS).where(f"run_date = '{run.date}'"))
+    model, doubts, remark = choose_model(lake.read(MODELS).collect(), published, run.date, settings)
+    run.figures |= figures_of_model(model)
+    offer, refusals, num_idle = offer_of(items, lake.lineage(ITEMS), known, rules, model, run.date, settings)
+    judge(faults_of_offer(offer, refusals, settings.top_n), doubts, where, run.force)
 
-    published = published_version(lake.read_or_empty(RECOMMENDATIONS).where(of_the_night))
-    model, remark = choose_model(lake.read(MODELS).collect(), published, run.date, settings.max_ndcg_drop)
-    check_vocabulary(model, lake.lineage(ITEMS), len(all_time))
+    last = last_night(lake, run.date)
+    plan, decided_by = plan_night(lake, offer, model, run.date, run.settings, code_version())
+    carried = lists_to_carry(last, settings.carry_over)
+    people = people_of(known.histories, audience, carried, decided_by, plan.cuts, bool(known.remark))
+    told = stage_groups(people, plan)
+    run.rows_in = audience_size(known.histories, audience)
+    run.figures |= figures_of_groups(told, refusals, offer)
+    staged = read_staged(run.spark, told, plan)
+    run.figures |= figures_of_night(staged, last, run.figures, offer, settings.top_n) | cost_of_variety(lake, plan)
+    doubts += doubts_of(run.figures, len(offer.item_idxs_I), settings.top_n, settings)
+    remark += judge(faults_of(run.figures, run.rows_in, settings.top_n), doubts, where, run.force)
 
-    may_offer = available_mask(items, len(all_time))
-    enough = top_n + run.settings.prepare.max_purchased
-    ladder = (
-        popular_step(f"popular_{settings.popular_days}_days", lately, may_offer, enough, least=1),
-        popular_step("popular_all_time", all_time, may_offer, enough, least=1),
-    )
-    scored = score_users(known.histories, ScorePlan(model["path"], top_n, settings.tile_users, may_offer, ladder))
-    night = name_items(scored, items, run.date, model["model_version"])
-    staged = lake.stage(RECOMMENDATIONS.name, night)
-    found = look_at(staged, top_n)
-    check_night(found, run.rows_in, top_n, f"{lake.path(RECOMMENDATIONS)} {run.date}")
-    lake.replace(RECOMMENDATIONS, staged, where=of_the_night)
+    lake.commit_date(RECOMMENDATIONS, new_files(told, RECOMMENDATIONS), run.date, settings.keep_days, plan.staging)
     lake.overwrite(MODELS, with_champion(lake.read(MODELS), model["model_version"], run.date))
-    lake.unstage(RECOMMENDATIONS.name)
-    sources = ", ".join(f"{count:,} {source}" for source, count in sorted(found.rows_by_source.items()))
-    run.say(f"{remark}{known.remark}{found.users:,} users x {top_n} items by {model['model_version']} ({sources})")
+    drop_staged(lake, run.date)
+    run.say(f"{remark}{known.remark}{sentence_of(run.figures, model['model_version'], settings.top_n, num_idle)}")
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ spark-submit jobs/window.py --date 2019-10-01
 from sparkrec.job import Run, start
 from sparkrec.popularity import categories_by_index, count_by_index, with_events
 from sparkrec.prepare.as_of import known_as_of
+from sparkrec.prepare.staged import new_files
 from sparkrec.tables import ITEMS, WINDOWS
-from sparkrec.window.commit import commit_windows
 from sparkrec.window.cut import CutPlan, catalogue_of
 from sparkrec.window.held_out import count_held_out, cut_of, last_known_day
 from sparkrec.window.layout import check_material, check_splits, stage_windows
@@ -32,7 +32,7 @@ def main(run: Run) -> None:
         known.histories, num_windows, plan, catalogue, lake.staging(WINDOWS), settings, made_with(run.settings)
     )
     splits = check_splits(told, f"{lake.path(WINDOWS)} {run.date}")
-    commit_windows(lake, told, run.date, settings.keep_days)
+    lake.commit_date(WINDOWS, new_files(told, WINDOWS), run.date, settings.keep_days)
     run.say(
         f"{known.remark}{run.rows_in:,} users -> {splits['train']:,} training windows of {settings.length} positions"
         f" with {settings.num_negatives} negatives per target ({', '.join(settings.negatives)}),"

@@ -26,6 +26,8 @@ from sparkrec.session import start_session
 from sparkrec.tables import ALL, RUNS
 
 SAMPLE = "conf/sources/sample.yaml"
+PUBLISHES = ("recommend", "nightly")
+"""Jobs that take --force."""
 
 
 @dataclass
@@ -40,10 +42,12 @@ class Run:
     started_at: datetime
     source: Source | None = None
     input: Input | None = None
+    force: bool = False
+    """Publish although a check raises doubts."""
     rows_in: int = 0
     messages: list[str] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
-    """Figures that a later stage of the same command shows, by name."""
+    """What the job measured, by name; kept in `runs`, and shown by a later stage of the same command."""
 
     @property
     def seed(self) -> int:
@@ -75,6 +79,7 @@ class Order:
     source: Source | None
     input: Input | None
     asked_at: datetime
+    force: bool = False
 
 
 def start(description: str, main: Main, *, reads_clicks: bool = False) -> None:
@@ -101,17 +106,19 @@ def start(description: str, main: Main, *, reads_clicks: bool = False) -> None:
 def take_order(job: str, description: str, words: list[str], *, reads_clicks: bool) -> Order:
     """Parse the arguments and check all that can be checked without Spark."""
     asked_at = now()
-    arguments = _parse(description, words, reads_clicks)
+    arguments = _parse(description, words, reads_clicks, publishes=job in PUBLISHES)
     settings = load_settings(arguments.config, arguments.set, arguments.lake)
     source, place, run_date = _what_to_read(arguments, reads_clicks)
     check_writable(settings.lake.root)
-    return Order(job, run_date, settings, source, place, asked_at)
+    return Order(job, run_date, settings, source, place, asked_at, arguments.force)
 
 
 def carry_out(order: Order, spark: SparkSession, main: Main) -> Run:
     """Run `main` of a stage, recorded in `runs`, or of the nightly chain, whose stages record themselves."""
     lake = Lake(spark, order.settings.lake.root)
-    run = Run(order.job, order.date, order.settings, spark, lake, order.asked_at, order.source, order.input)
+    run = Run(
+        order.job, order.date, order.settings, spark, lake, order.asked_at, order.source, order.input, order.force
+    )
     if order.job == "nightly":
         main(run)
     else:
@@ -136,7 +143,7 @@ def execute(run: Run, main: Main) -> None:
 def stage_of(run: Run, job: str) -> Run:
     """Return a fresh run of another job for the same date, session and arguments."""
     lake = Lake(run.spark, run.settings.lake.root)
-    return Run(job, run.date, run.settings, run.spark, lake, now(), run.source, run.input)
+    return Run(job, run.date, run.settings, run.spark, lake, now(), run.source, run.input, run.force)
 
 
 def now() -> datetime:
@@ -187,11 +194,12 @@ def _record(run: Run, status: str, message: str) -> None:
         "settings_hash": settings_hash(run.settings, tuple(Settings.model_fields)),
         "code_version": code_version(),
         "message": message,
+        "figures": {name: float(value) for name, value in run.figures.items()},
     }
     run.lake.append(RUNS, [row])
 
 
-def _parse(description: str, words: list[str], reads_clicks: bool) -> argparse.Namespace:
+def _parse(description: str, words: list[str], reads_clicks: bool, publishes: bool) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", metavar="FILE", default="conf/local.yaml", help="settings (conf/local.yaml)")
     parser.add_argument("--date", metavar="YYYY-MM-DD", type=_day, help="the night to run (the sample's last day)")
@@ -200,6 +208,10 @@ def _parse(description: str, words: list[str], reads_clicks: bool) -> argparse.N
     if reads_clicks:
         parser.add_argument("--source", metavar="FILE", help="mapping of the raw format, from conf/sources/")
         parser.add_argument("--input", metavar="PATH", help="raw clicks: a file, a folder or a glob")
+    if publishes:
+        parser.add_argument("--force", action="store_true", help="publish although a check raises doubts")
+    else:
+        parser.set_defaults(force=False)
     return parser.parse_args(words)
 
 

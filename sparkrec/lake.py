@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import polars as pl
 from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
+from sparkrec.contract import Table, conform
 from sparkrec.errors import RefusedError
 from sparkrec.files import NewFile, append_rows, commit_files, is_table, list_files, newest_version
-from sparkrec.tables import Table, conform
 
 STAGING = "_staging"
 
@@ -115,14 +116,40 @@ class Lake:
     def staging_root(self) -> str:
         return f"{self.root}/{STAGING}"
 
-    def commit(self, table: Table, new: Sequence[NewFile], removed: Iterable[dict[str, Any]] = ()) -> int:
+    def commit(
+        self,
+        table: Table,
+        new: Sequence[NewFile],
+        removed: Iterable[dict[str, Any]] = (),
+        staging: Path | None = None,
+    ) -> int:
         """Bring in files that tasks wrote under `staging(table)`, in the place of `removed`, in one commit."""
         self.create(table)
-        version = commit_files(self.path(table), new, removed, self.staging(table))
+        version = commit_files(self.path(table), new, removed, staging or self.staging(table))
         rows = sum(file.num_rows for file in new)
         self.versions_written[table.name] = version
         self.rows_out[table.name] = rows
         return rows
+
+    def commit_date(
+        self, table: Table, new: Sequence[NewFile], run_date: date, keep_days: int, staging: Path | None = None
+    ) -> None:
+        """Put files in the place of a date's, and drop dates that are older than `keep_days`, in one commit."""
+        removed: list[dict[str, Any]] = []
+        stored = self.files(table)
+        if stored is not None and len(stored):
+            day = pl.col(f"partition.{table.partition}").cast(pl.Date)
+            goes = stored.filter((day == run_date) | (day <= run_date - timedelta(days=keep_days)))
+            # A file is named after its content: one that is there already is the same, and stays.
+            removed = goes.filter(~pl.col("path").is_in([file.path for file in new])).to_dicts()
+        self.commit(table, new, removed, staging)
+
+    def dates(self, table: Table) -> list[date]:
+        """Return the dates that the table has rows of, from its log alone."""
+        files = self.files(table)
+        if files is None or not len(files):
+            return []
+        return sorted(files[f"partition.{table.partition}"].cast(pl.Date).unique().to_list())
 
     def _write(self, table: Table, rows: DataFrame, mode: str, options: Mapping[str, str] | None = None) -> int:
         self.create(table)

@@ -1,26 +1,6 @@
 """The tables of the lake: one object per table, its columns in order, what a row is. Queries rely on these names."""
 
-from dataclasses import dataclass
-
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
-from pyspark.sql.types import (
-    ArrayType,
-    BooleanType,
-    ByteType,
-    DataType,
-    DateType,
-    DoubleType,
-    FloatType,
-    IntegerType,
-    LongType,
-    MapType,
-    StringType,
-    StructType,
-    TimestampType,
-)
-
-from sparkrec.errors import ContractError
+from sparkrec.contract import Table, columns_of
 
 PAD = 0
 """Item index and event code of an empty position."""
@@ -31,68 +11,10 @@ FIRST_ITEM = 2
 
 EVENT_CODES = {"view": 1, "cart": 2, "purchase": 3, "search": 4, "favourite": 5, "remove": 6}
 
-
-@dataclass(frozen=True)
-class Table:
-    """A table's promise: `schema` with a comment per column, its key and its partition column."""
-
-    name: str
-    row: str
-    schema: StructType
-    key: tuple[str, ...] = ()
-    partition: str | None = None
-
-
-def conform(frame: DataFrame, table: Table) -> DataFrame:
-    """Return exactly the contract's columns, in its order; raise on every missing or mistyped one at once."""
-    found = {field.name: field.dataType for field in frame.schema}
-    wrong = [
-        f"{field.name}: want {field.dataType.simpleString()}, got {_type_of(found.get(field.name))}"
-        for field in table.schema
-        if _type_of(found.get(field.name)) != field.dataType.simpleString()
-    ]
-    if wrong:
-        raise ContractError(f"{table.name}: " + "; ".join(wrong))
-    return frame.select(*(F.col(name) for name in table.schema.names))
-
-
-def _type_of(found: DataType | None) -> str:
-    return "nothing" if found is None else found.simpleString()
-
-
-# StructType.fromDDL would need a live session.
-_KINDS: dict[str, DataType] = {
-    kind.simpleString(): kind
-    for kind in (
-        StringType(),
-        DateType(),
-        TimestampType(),
-        BooleanType(),
-        IntegerType(),
-        LongType(),
-        DoubleType(),
-        FloatType(),
-        ArrayType(IntegerType()),
-        ArrayType(ByteType()),
-        ArrayType(LongType()),
-        ArrayType(FloatType()),
-        MapType(StringType(), LongType()),
-        MapType(StringType(), DoubleType()),
-    )
-}
-
-
-def _columns(*columns: tuple[str, str, str]) -> StructType:
-    schema = StructType()
-    for name, kind, comment in columns:
-        schema = schema.add(name, _KINDS[kind], True, {"comment": comment})
-    return schema
-
-
 EVENTS = Table(
     "events",
     "one thing a user did, clean",
-    _columns(
+    columns_of(
         ("user_id", "string", "who did it"),
         ("item_id", "string", "the item it was done to; null for a search only"),
         ("event_type", "string", "view, cart, purchase, search, favourite or remove"),
@@ -113,7 +35,7 @@ EVENTS = Table(
 QUARANTINE = Table(
     "quarantine",
     "one raw row that was refused",
-    _columns(
+    columns_of(
         ("run_date", "date", "date of the run that refused it"),
         ("reason", "string", "why, the first reason that applies"),
         ("raw", "string", "the row: the line itself if it could not be parsed, else its columns as JSON"),
@@ -127,7 +49,7 @@ QUARANTINE = Table(
 ITEMS = Table(
     "items",
     "one item ever seen",
-    _columns(
+    columns_of(
         ("item_id", "string", "the source's id"),
         ("item_idx", "int", "position in the vocabulary, from 2, given once by (first run, id)"),
         ("first_seen", "date", "day of its first event"),
@@ -149,7 +71,7 @@ ITEMS = Table(
 ITEM_DAYS = Table(
     "item_days",
     "one item, one kind of event, one day",
-    _columns(
+    columns_of(
         ("item_id", "string", "the item"),
         ("event_type", "string", "the kind of event"),
         ("num_events", "bigint", "how often on that day"),
@@ -162,7 +84,7 @@ ITEM_DAYS = Table(
 HISTORIES = Table(
     "histories",
     "one user's recent past, oldest first; the arrays run in parallel",
-    _columns(
+    columns_of(
         ("user_id", "string", "the user"),
         ("as_of", "date", "up to which run date the history reaches"),
         ("item_idxs", "array<int>", "items (items.item_idx); 1 for a search"),
@@ -184,7 +106,7 @@ HISTORIES = Table(
 WINDOWS = Table(
     "windows",
     "one fixed-length window of a user's past: input positions, padded on the left, and what came next",
-    _columns(
+    columns_of(
         ("run_date", "date", "date of the training set"),
         ("user_id", "string", "the user"),
         ("window_no", "int", "0 test, 1 validation, from 2 on training windows, newest first"),
@@ -219,7 +141,7 @@ WINDOWS = Table(
 MODELS = Table(
     "models",
     "one trained model",
-    _columns(
+    columns_of(
         ("model_version", "string", "<run date>-<model>-<hash of settings, code, windows and seed>"),
         ("run_date", "date", "date of its training set"),
         ("model", "string", "architecture, a file in sparkrec/models"),
@@ -235,10 +157,34 @@ MODELS = Table(
     key=("model_version",),
 )
 
+AUDIENCE = Table(
+    "audience",
+    "one user who must get a list",
+    columns_of(
+        ("user_id", "string", "who, also where no event of theirs is known"),
+        ("segment", "string", "a name that rules may speak of; null for none"),
+    ),
+    key=("user_id",),
+)
+
+RULES = Table(
+    "rules",
+    "one rule on what may be offered",
+    columns_of(
+        ("rule", "string", "deny, allow, unavailable or cap"),
+        ("item_id", "string", "the item it speaks of"),
+        ("category", "string", "or the category"),
+        ("segment", "string", "the users it holds for; null for everybody"),
+        ("max_per_list", "int", "cap: most items of the category (of each, if none is named) in one list"),
+        ("valid_from", "date", "first night; null for always"),
+        ("valid_to", "date", "last night; null for ever"),
+    ),
+)
+
 RECOMMENDATIONS = Table(
     "recommendations",
     "one suggestion",
-    _columns(
+    columns_of(
         ("run_date", "date", "the night it was made"),
         ("user_id", "string", "for whom"),
         ("rank", "int", "1 is best; 1..N without gaps"),
@@ -247,6 +193,7 @@ RECOMMENDATIONS = Table(
         ("source", "string", "model, or which fallback and why"),
         ("because_item_id", "string", "the past item that contributed most, where reasons are on"),
         ("model_version", "string", "the model of that night"),
+        ("made_from", "bigint", "hash of all that the list follows from; null if a fallback is in it"),
     ),
     key=("run_date", "user_id", "rank"),
     partition="run_date",
@@ -255,7 +202,7 @@ RECOMMENDATIONS = Table(
 METRICS = Table(
     "metrics",
     "one figure",
-    _columns(
+    columns_of(
         ("run_date", "date", "the night"),
         ("model_version", "string", "what was measured: a model, or 'popular'"),
         ("protocol", "string", "how targets were held out and ranked"),
@@ -275,7 +222,7 @@ METRICS = Table(
 RUNS = Table(
     "runs",
     "one execution of one job",
-    _columns(
+    columns_of(
         ("run_id", "string", "<job>@<run date>@<start in microseconds>"),
         ("job", "string", "prepare, window, train, recommend or evaluate"),
         ("run_date", "date", "the date it ran for"),
@@ -289,8 +236,12 @@ RUNS = Table(
         ("settings_hash", "string", "hash of all settings"),
         ("code_version", "string", "hash of the package's source"),
         ("message", "string", "what the job said of itself, or why it failed"),
+        ("figures", "map<string,double>", "what it measured: recommend's checks, also of a night that was refused"),
     ),
     key=("run_id",),
 )
+
+INPUTS = (AUDIENCE, RULES)
+"""Tables that users write, if they like; jobs only read them."""
 
 ALL = (EVENTS, QUARANTINE, ITEMS, ITEM_DAYS, HISTORIES, WINDOWS, MODELS, RECOMMENDATIONS, METRICS, RUNS)

@@ -11,6 +11,7 @@ JOBS = sorted((ROOT / "jobs").glob("*.py"))
 # From the bottom up: a room may import from rooms on the same floor's left and from floors below.
 FLOORS = [
     {"errors", "__init__", "files", "parquet", "tasks", "spark_errors"},
+    {"contract"},
     {"tables", "config", "sample"},
     {"session", "lake", "sequences"},
     {"popularity", "models"},
@@ -43,8 +44,9 @@ DRIVER_SEES = {
     "evaluate/summary.py": "a few figures",
     "evaluate/held_out.py": "a number per catalogue item",
     "popularity.py": "a number per catalogue item",
-    "recommend/check.py": "a row per source",
-    "recommend/score.py": "a flag per catalogue item",
+    "recommend/check.py": "a number per catalogue item",
+    "recommend/inputs.py": "a row per rule",
+    "recommend/night.py": "a row per catalogue item",
     "nightly/morning.py": "twelve rows",
 }
 TO_THE_DRIVER = {"collect", "toPandas", "toArrow", "toLocalIterator", "rdd"}

@@ -117,6 +117,14 @@ def test_the_settings_hash_leaves_out_how_the_work_is_done() -> None:
     assert settings_hash(here) != settings_hash(load_settings("conf/local.yaml", ["window.files=8"]))
 
 
+def test_a_gate_does_not_make_other_lists() -> None:
+    def of(*overrides: str) -> str:
+        return settings_hash(load_settings("conf/local.yaml", overrides), ("recommend",))
+
+    assert of() == of("recommend.max_drift=3", "recommend.group_users=7", "recommend.carry_over=true")
+    assert len({of(), of("recommend.top_n=5"), of("recommend.leave_out={view: 3}"), of("recommend.diversity=0.1")}) == 4
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

@@ -1,232 +1,246 @@
-"""Lists are the exact best of what may be offered, full for everybody, and published only when whole."""
+"""Lists are the exact best of what may be offered, full for everybody, and say why."""
 
-from dataclasses import replace
-from datetime import date
-from pathlib import Path
+from collections import Counter
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
-from pyspark.sql import Row, SparkSession
 
-from sparkrec.errors import SparkrecError
 from sparkrec.models.registry import build_model
-from sparkrec.models.sequence_model import ModelShape, SequenceModel
-from sparkrec.models.store import Card, save_model
-from sparkrec.recommend.check import check_night, look_at
-from sparkrec.recommend.choose import check_vocabulary, choose_model, with_champion
-from sparkrec.recommend.fallback import fill_up, popular_step
-from sparkrec.recommend.score import ScorePlan, score_tile, score_users
-from sparkrec.tables import MODELS, RECOMMENDATIONS
+from sparkrec.models.sequence_model import SequenceModel
+from sparkrec.recommend.fallback import Ladder, last_category
+from sparkrec.recommend.reasons import newest_different
+from sparkrec.recommend.tile import tiles_of
+from sparkrec.sequences import read_pasts
+from tests.offers import (
+    KNOWN,
+    TOP_N,
+    brute_force,
+    items_of,
+    lists,
+    offer_for,
+    people,
+    rules,
+    scorer_for,
+    small_model,
+)
 from tests.pasts import histories
-
-VOCABULARY = 40
-TOP_N = 5
-COUNTS = np.arange(VOCABULARY)
 
 
 @pytest.fixture(scope="module")
 def model() -> SequenceModel:
-    torch.manual_seed(7)
-    built = build_model("sasrec", ModelShape(VOCABULARY, 6, 16, 1, 2, 0.0)).eval()
-    built.is_known_V[2:35] = True
-    return built
+    return small_model()
 
 
-def plan(**changes: object) -> ScorePlan:
-    may_offer = np.ones(VOCABULARY, dtype=bool)
-    may_offer[[7, 8]] = False
-    ladder = (
-        popular_step("popular_7_days", COUNTS, may_offer, 12, least=38),
-        popular_step("popular_all_time", COUNTS, may_offer, 12, least=1),
-    )
-    return replace(ScorePlan("", TOP_N, 4, may_offer, ladder), **changes)
-
-
-def lists(batch: pa.RecordBatch, model: SequenceModel, how: ScorePlan) -> dict[str, list[dict[str, object]]]:
-    found: dict[str, list[dict[str, object]]] = {}
-    for start in range(0, batch.num_rows, how.tile_users):
-        for row in score_tile(batch.slice(start, how.tile_users), model, how).to_pylist():
-            found.setdefault(row["user_id"], []).append(row)
-    return found
-
-
-def brute_force(past: list[int], bought: list[int], model: SequenceModel) -> list[int]:
-    items = [item if item < 35 else 1 for item in past[-6:]]
-    item_BL = torch.tensor([[0] * (6 - len(items)) + items])
-    with torch.inference_mode():
-        state_D = model.states({"item_idxs": item_BL, "event_types": (item_BL > 0).long()})[0, -1]
-        scores = (model.item_matrix() @ state_D).tolist()
-    offered = [item for item in range(2, 35) if item not in {7, 8, *bought}]
-    return sorted(offered, key=lambda item: (-scores[item], item))[:TOP_N]
+def random_pasts(num: int, seed: int = 7) -> list[list[int]]:
+    """Of all lengths, a known item in each."""
+    rng = np.random.default_rng(seed)
+    return [[3, *rng.integers(1, 40, int(rng.integers(0, 12))).tolist(), 4] for _ in range(num)]
 
 
 def test_lists_equal_brute_force(model: SequenceModel) -> None:
     rng = np.random.default_rng(7)
-    pasts = [rng.integers(2, VOCABULARY, int(rng.integers(3, 12))).tolist() for _ in range(30)]
-    pasts = [[3, *past, 4] for past in pasts]
-    bought = [rng.choice(np.arange(2, VOCABULARY), 6, replace=False).tolist() for _ in range(30)]
-    found = lists(histories(*pasts, purchased=bought), model, plan())
+    pasts = random_pasts(30)
+    bought = [rng.choice(np.arange(2, 40), 6, replace=False).tolist() for _ in range(30)]
+    offer = offer_for(model, unavailable=[7, 8])
+    found = lists(people(*pasts, purchased=bought), model, offer)
     for user in range(30):
         rows = found[f"u{user}"]
-        assert [row["item_idx"] for row in rows] == brute_force(pasts[user], bought[user], model)
+        best = brute_force(pasts[user], model, [7, 8, *bought[user]])[:TOP_N]
+        assert items_of(rows) == [item for item, _ in best]
+        assert [row["score"] for row in rows] == pytest.approx([score for _, score in best], rel=1e-4, abs=1e-4)
         assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5]
         assert {row["source"] for row in rows} == {"model"}
+        assert {row["because_item_id"] for row in rows} == {None}
+        assert {row["made_from"] for row in rows} == {user}
+
+
+def test_the_first_pass_changes_no_bit(model: SequenceModel) -> None:
+    who = people(*random_pasts(20))
+    coarse, fine = (lists(who, model, offer_for(model, coarse=n)) for n in (torch.bfloat16, torch.float32))
+    assert coarse == fine
 
 
 def test_what_is_not_available_is_never_offered(model: SequenceModel) -> None:
-    past = histories([3, 4, 5])
-    best = [row["item_idx"] for row in lists(past, model, plan())["u0"]]
-    may_offer = plan().may_offer.copy()
-    may_offer[best[:2]] = False
-    without = [row["item_idx"] for row in lists(past, model, plan(may_offer=may_offer))["u0"]]
+    past = people([3, 4, 5])
+    best = items_of(lists(past, model, offer_for(model))["u0"])
+    without = items_of(lists(past, model, offer_for(model, unavailable=best[:2]))["u0"])
     assert without[:3] == best[2:]
     assert not set(without) & set(best[:2])
 
 
-def test_the_tile_changes_no_bit(model: SequenceModel) -> None:
-    pasts = [[3, 4, 5 + n] for n in range(9)]
-    whole = lists(histories(*pasts), model, plan())
-    for n in range(9):
-        alone = lists(histories(*pasts).slice(n, 1), model, plan())
+def test_neither_the_tile_nor_the_group_changes_a_bit(model: SequenceModel) -> None:
+    pasts = random_pasts(23)
+    offer = offer_for(model)
+    whole = lists(people(*pasts), model, offer)
+    for n in range(23):
+        alone = lists(people(*pasts).slice(n, 1), model, offer)
         assert alone == {f"u{n}": whole[f"u{n}"]}
+
+
+def test_tiles_hold_everybody_once_and_a_length_follows_from_the_past_alone() -> None:
+    events = np.array([0, 1, 8, 9, 16, 17, 30, 31, 50, 51, 200, 3])
+    found = {}
+    for users, length in tiles_of(events, 50, 2):
+        assert len(users) <= 2
+        found |= {int(events[user]): length for user in users}
+    assert found == {1: 8, 3: 8, 8: 8, 9: 16, 16: 16, 17: 32, 30: 32, 31: 32, 50: 50, 51: 50, 200: 50}
+    assert [length for _, length in tiles_of(np.array([1, 9]), 6, 4)] == [6]
+
+
+def test_the_last_state_is_that_of_all_states() -> None:
+    built = build_model("sasrec", small_model(length=12).shape).eval()
+    items_BL = torch.randint(2, 35, (5, 12))
+    items_BL[0, :9] = 0
+    inputs = {"item_idxs": items_BL, "event_types": (items_BL > 0).long()}
+    with torch.inference_mode():
+        assert torch.allclose(built.last_state(inputs), built.states(inputs)[:, -1], atol=1e-5)
 
 
 def test_equal_scores_stand_in_the_order_of_their_index(model: SequenceModel) -> None:
     twins = build_model("sasrec", model.shape).eval()
     twins.load_state_dict(model.state_dict())
     with torch.no_grad():
-        twins.item_matrix()[2:35] = 1.0
-    few = lists(histories([3, 4]), twins, plan(top_n=3))
-    assert [row["item_idx"] for row in few["u0"]] == [2, 3, 4]
-    found = lists(histories([3, 4]), twins, plan(top_n=33))
-    model_items = [row["item_idx"] for row in found["u0"] if row["source"] == "model"]
-    assert model_items == [item for item in range(2, 35) if item not in (7, 8)]
+        twins.item_matrix()[2:KNOWN] = 1.0
+    found = lists(people([3, 4]), twins, offer_for(twins, unavailable=[7, 8]), top_n=31)["u0"]
+    assert items_of(found) == [item for item in range(2, KNOWN) if item not in (7, 8)]
 
 
 def test_users_the_model_cannot_place_get_popular_items_and_the_reason(model: SequenceModel) -> None:
-    rows = lists(histories([1, 39], purchased=[[38]]), model, plan())["u0"]
-    assert [row["item_idx"] for row in rows] == [39, 37, 36, 35, 34]
-    assert [row["source"] for row in rows] == [
-        "popular_7_days: no known item in the history",
-        *["popular_all_time: no known item in the history"] * 4,
+    offer = offer_for(model, recent=[20, 5, 14])
+    who = people([1, 39], [1], never_seen=1, purchased=[[38], [], []])
+    found = lists(who, model, offer)
+    # Item 39 is of category c0, as are all multiples of three; of those lately popular none is.
+    assert items_of(found["u0"]) == [20, 5, 14, 39, 37]
+    assert [row["source"] for row in found["u0"]] == [
+        *["popular_7_days: no known item in the history"] * 3,
+        *["popular_all_time: no known item in the history"] * 2,
     ]
-    assert rows[0]["score"] == 39.0
+    assert [row["score"] for row in found["u0"]] == [3.0, 2.0, 1.0, 39.0, 37.0]
+    assert found["u1"][0]["source"] == "popular_7_days: no known item in the history"
+    assert found["u2"][0]["source"] == "popular_7_days: never seen"
+    assert all(row["made_from"] is None for rows in found.values() for row in rows)
+    of_category = lists(people([1, 38, 1]), model, offer_for(model, recent=[3, 20, 6, 5]))["u0"]
+    assert items_of(of_category) == [20, 5, 3, 6, 39]
+    assert of_category[1]["source"] == "popular_in_category: no known item in the history"
+    assert of_category[2]["source"] == "popular_7_days: no known item in the history"
 
 
 def test_lists_that_fall_short_are_filled_up(model: SequenceModel) -> None:
-    bought = [item for item in range(2, 35) if item not in (10, 11)]
-    rows = lists(histories([3, 4], purchased=[bought]), model, plan())["u0"]
-    assert {row["item_idx"] for row in rows[:2]} == {10, 11}
+    bought = [item for item in range(2, KNOWN) if item not in (10, 11)]
+    rows = lists(people([3, 4], purchased=[bought]), model, offer_for(model, recent=[38]))["u0"]
+    assert set(items_of(rows[:2])) == {10, 11}
+    assert items_of(rows[2:]) == [38, 39, 37]
     assert [row["source"] for row in rows[2:]] == [
         "popular_7_days: too few items left",
-        "popular_7_days: too few items left",
-        "popular_all_time: too few items left",
+        *["popular_all_time: too few items left"] * 2,
     ]
     assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5]
+    assert {row["made_from"] for row in rows} == {None}, "what popularity decides is not carried over"
 
 
-def test_the_ladder_never_repeats_nor_offers_what_was_bought() -> None:
-    step = popular_step("p", np.array([0, 0, 5, 9, 9]), np.ones(5, dtype=bool), 9, least=1)
-    assert step.item_idxs.tolist() == [3, 4, 2]
-    assert fill_up([3], frozenset([4]), (step, step), 4) == [(2, 5.0, "p")]
+def test_the_ladder_never_repeats_nor_offers_what_is_left_out_refused_or_over_a_cap(model: SequenceModel) -> None:
+    of_kids = {"segment": "kids"}
+    night_rules = rules(
+        {"rule": "deny", "item_id": "i39"}, {"rule": "deny", "item_id": "i38", **of_kids},
+        {"rule": "cap", "category": "c1", "max_per_list": 1, **of_kids},
+    )  # fmt: skip
+    offer = offer_for(model, night_rules=night_rules)
+    ladder = Ladder(offer, 7)
+
+    def items(*taken: int, out: tuple[int, ...] = (), segment: int = 0) -> list[int]:
+        places = offer.places_of(np.array(taken, dtype=int)).tolist()
+        left_out = offer.places_of(np.array(out, dtype=int)).tolist()
+        return [int(offer.item_idxs_I[place]) for place, _, _ in ladder.fill_up(places, left_out, segment, -1, 5)]
+
+    assert items() == [38, 37, 36, 35, 34]
+    assert items(37, out=(36,)) == [38, 35, 34, 33]
+    assert items(segment=1) == [37, 36, 35, 33, 32]
+    assert items(34, segment=1) == [36, 35, 33, 32]
 
 
-HISTORY = (
-    "user_id string, item_idxs array<int>, event_types array<tinyint>, event_tss array<bigint>, session_nos array<int>,"
-    " prices array<float>, purchased array<int>"
-)
+def test_the_last_category_is_that_of_the_newest_item_that_has_one() -> None:
+    batch = histories([2, 3], [3, 1, 5], [1], [99, 4], [])
+    category_V = np.array([-1, -1, 7, 8, 9, -1])
+    assert last_category(read_pasts(batch), category_V).tolist() == [8, 8, -1, 9, -1]
+    assert last_category(read_pasts(batch), np.full(6, -1)).tolist() == [-1] * 5
 
 
-def test_partitions_change_no_row(spark: SparkSession, model: SequenceModel, tmp_path: Path) -> None:
-    save_model(tmp_path / "m", model, Card("v", "sasrec", model.shape, "line"))
-    users = [(f"u{n}", [3, 4, 2 + n % 30], [1, 1, 1], [0, 1, 2], [1, 1, 1], [None] * 3, [5]) for n in range(50)]
-    found = []
-    for partitions in (1, 7):
-        frame = spark.createDataFrame(users, HISTORY).repartition(partitions)
-        scored = score_users(frame, plan(folder=str(tmp_path / "m")))
-        found.append(sorted(tuple(row) for row in scored.collect()))
-    assert len(found[0]) == 50 * TOP_N
-    assert found[0] == found[1]
+def test_a_model_that_gives_no_numbers_is_told(model: SequenceModel) -> None:
+    broken = build_model("sasrec", model.shape).eval()
+    broken.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        broken.norm.weight[0] = torch.nan
+    with pytest.raises(ValueError, match="not numbers"):
+        lists(people([3, 4]), broken, offer_for(model))
 
 
-def night(spark: SparkSession, *rows: tuple[str, int, str, float]) -> object:
-    full = [(date(2024, 3, 1), user, rank, item, score, "model", None, "v") for user, rank, item, score in rows]
-    return look_at(spark.createDataFrame(full, RECOMMENDATIONS.schema), top_n=2)
+class Backwards(type(small_model())):  # type: ignore[misc]
+    """Scores pairs: the last of the best items by inner product first."""
+
+    scores_pairs = True
+
+    def pair_scores(self, state_BD: torch.Tensor, items_BM: torch.Tensor) -> torch.Tensor:
+        return -torch.einsum("bd,bmd->bm", state_BD, self.item_matrix()[items_BM])
 
 
-def test_only_whole_nights_pass_the_check(spark: SparkSession) -> None:
-    good = (("ann", 1, "a", 2.0), ("ann", 2, "b", 1.0))
-    check_night(night(spark, *good), 1, 2, "here")
-    for bad, users in (
-        (good, 2),
-        (good[:1], 1),
-        ((good[0], ("ann", 3, "b", 1.0)), 1),
-        ((good[0], ("ann", 2, "a", 1.0)), 1),
-        ((good[0], ("ann", 2, "b", float("nan"))), 1),
-        ((good[0], ("ann", 2, "b", float("inf"))), 1),
-        ((good[0], ("ann", 2, None, 1.0)), 1),
-        ((), 0),
-    ):
-        with pytest.raises(SparkrecError, match="nothing was published"):
-            check_night(night(spark, *bad), users, 2, "here")
+def test_a_model_that_scores_pairs_puts_its_best_items_in_order(model: SequenceModel) -> None:
+    backwards = Backwards(model.shape).eval()
+    backwards.load_state_dict(model.state_dict())
+    pasts = random_pasts(9)
+    found = lists(people(*pasts), backwards, offer_for(model, unavailable=[9]), rerank_items=8)
+    for user, past in enumerate(pasts):
+        best = [item for item, _ in brute_force(past, model, [9])[:8]]
+        assert items_of(found[f"u{user}"]) == best[::-1][:TOP_N]
 
 
-def a_model(version: str, day: int, status: str, **metrics: float) -> Row:
-    return Row(
-        model_version=version,
-        run_date=date(2024, 3, day),
-        status=status,
-        vocabulary_lineage="x",
-        vocabulary_size=9,
-        metrics=metrics,
-    )
+def test_the_reason_is_the_past_item_most_alike(model: SequenceModel) -> None:
+    alike = build_model("sasrec", model.shape).eval()
+    alike.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        alike.item_matrix()[10] = 3 * alike.item_matrix()[20]
+        alike.item_matrix()[11] = 2 * alike.item_matrix()[21]
+    offer = offer_for(alike, unavailable=[20], night_rules=rules(
+        {"rule": "allow", "item_id": "i10"}, {"rule": "allow", "item_id": "i11"}, {"rule": "allow", "item_id": "i12"},
+    ))  # fmt: skip
+    rows = lists(people([20, 21, 10, 30]), alike, offer, reasons="similar", top_n=3)["u0"]
+    because = {row["item_id"]: row["because_item_id"] for row in rows}
+    assert because["i10"] == "i20", "not itself, and also what is not on offer any more"
+    assert because["i11"] == "i21"
+    forgotten = lists(people([20, 21, 10, 30]), alike, offer, reasons="similar", reason_items=2, top_n=3)["u0"]
+    assert {row["because_item_id"] for row in forgotten} <= {"i10", "i30"}
 
 
-def chosen(models: list[Row], published: str | None, day: date) -> str:
-    model, remark = choose_model(models, published, day, max_drop=0.1)
-    assert ("did not pass" in remark) == any(row["model_version"] == "bad" for row in models)
-    return str(model["model_version"])
+def test_the_reason_by_removal_is_the_item_without_which_the_score_falls_most(model: SequenceModel) -> None:
+    past = [3, 9, 15, 9, 22]
+    rows = lists(people(past), model, offer_for(model), reasons="removal")["u0"]
+    item_BL = torch.tensor([[0, *past]])
+
+    def score(item: int, without: int) -> float:
+        kept_BL = item_BL.masked_fill(item_BL == without, 0)
+        inputs = {"item_idxs": kept_BL, "event_types": (kept_BL > 0).long()}
+        with torch.inference_mode():
+            return float(model.states(inputs)[0, -1] @ model.item_matrix()[item])
+
+    for row in rows:
+        (item,) = items_of([row])
+        least = min((other for other in (3, 9, 15, 22) if other != item), key=lambda other: score(item, other))
+        assert row["because_item_id"] == f"i{least}"
 
 
-def test_the_candidate_of_the_date_comes_first_then_what_published_it_then_the_newest_champion() -> None:
-    models = [a_model("old", 1, "champion"), a_model("gone", 2, "retired"), a_model("new", 3, "candidate")]
-    third = date(2024, 3, 3)
-    assert chosen(models, "gone", third) == "new"
-    assert chosen(models[:2], "gone", date(2024, 3, 2)) == "gone"
-    assert chosen(models[:2], None, third) == "old"
-    with pytest.raises(SparkrecError, match="no champion up to 2024-02-01"):
-        choose_model(models, None, date(2024, 2, 1), 0.1)
+def test_reasons_are_sought_among_the_newest_different_items() -> None:
+    found = newest_different(np.array([[0, 5, 6, 5, 1, 7], [0, 0, 0, 0, 0, 1]]), 3)
+    assert found.tolist() == [[7, 5, 6], [0, 0, 0]]
 
 
-def test_a_candidate_much_worse_than_the_champion_on_the_same_users_is_not_used() -> None:
-    figures = {"validation_ndcg10": 0.44, "validation_champion_ndcg10": 0.5}
-    models = [a_model("old", 1, "champion"), a_model("bad", 3, "candidate", **figures)]
-    assert chosen(models, None, date(2024, 3, 3)) == "old"
-    with pytest.raises(SparkrecError, match=r"candidate bad did not pass \(validation NDCG@10 0.4400, champion 0.5000"):
-        choose_model(models[1:], None, date(2024, 3, 3), 0.1)
-    for passing in (
-        {**figures, "validation_ndcg10": 0.45},
-        {"validation_ndcg10": 0.0},
-        {**figures, "validation_champion_ndcg10": float("nan")},
-    ):
-        assert chosen([models[0], a_model("new", 3, "candidate", **passing)], None, date(2024, 3, 3)) == "new"
+def test_no_reason_is_given_for_a_fallback(model: SequenceModel) -> None:
+    bought = [item for item in range(2, KNOWN) if item != 10]
+    rows = lists(people([3, 4], purchased=[bought]), model, offer_for(model), reasons="similar")["u0"]
+    assert Counter(row["because_item_id"] is None for row in rows) == {False: 1, True: 4}
 
 
-def test_a_model_of_another_vocabulary_is_refused() -> None:
-    model = a_model("m", 1, "candidate")
-    check_vocabulary(model, "x", 9)
-    for lineage, size in (("y", 9), ("x", 8)):
-        with pytest.raises(SparkrecError, match="trained on vocabulary"):
-            check_vocabulary(model, lineage, size)
-
-
-def test_publishing_makes_one_champion_and_an_old_night_does_not_dethrone_it(spark: SparkSession) -> None:
-    def statuses(published: str, day: int, *models: tuple[str, int, str]) -> dict[str, str]:
-        rows = [(v, date(2024, 3, d), "sasrec", "", "", 1, "", {}, {}, s, None) for v, d, s in models]
-        frame = with_champion(spark.createDataFrame(rows, MODELS.schema), published, date(2024, 3, day))
-        return {row["model_version"]: row["status"] for row in frame.collect()}
-
-    assert statuses("b", 2, ("a", 1, "champion"), ("b", 2, "candidate")) == {"a": "retired", "b": "champion"}
-    assert statuses("a", 1, ("a", 1, "candidate"), ("b", 2, "champion")) == {"a": "retired", "b": "champion"}
+def test_the_work_is_counted(model: SequenceModel) -> None:
+    scorer = scorer_for(model, offer_for(model))
+    scorer.score(people(*random_pasts(9)))
+    assert set(scorer.cpu_s) == {"read", "encode", "score", "fill up"}
+    assert min(scorer.cpu_s.values()) > 0

@@ -15,9 +15,9 @@ from sparkrec.config import load_settings
 from sparkrec.config.settings import WindowSettings
 from sparkrec.errors import RefusedError
 from sparkrec.lake import Lake
+from sparkrec.prepare.staged import new_files
 from sparkrec.sequences import price_buckets
 from sparkrec.tables import WINDOWS
-from sparkrec.window.commit import commit_windows
 from sparkrec.window.cut import CutPlan, cut_windows
 from sparkrec.window.held_out import count_held_out
 from sparkrec.window.layout import check_material, check_splits, stage_windows
@@ -263,7 +263,7 @@ def test_windows_cut_with_other_settings_are_refused_with_the_difference(spark: 
     check_made_with(lake, plan.run_date, settings)
     frame, staging = spark.createDataFrame(rows, HISTORY), lake.staging(WINDOWS)
     told = stage_windows(frame, 20, plan, catalogue(20), staging, settings.window, made_with(settings))
-    commit_windows(lake, told, plan.run_date, keep_days=7)
+    lake.commit_date(WINDOWS, new_files(told, WINDOWS), plan.run_date, keep_days=7)
     check_made_with(lake, plan.run_date, settings)
     other = load_settings("conf/local.yaml", ["window.length=8", "window.num_negatives=3", "run.seed=8"])
     with pytest.raises(RefusedError, match=r"run.seed was 7 and is 8 now; window.num_negatives was 2 and is 3 now"):
@@ -279,7 +279,7 @@ def test_a_date_cut_again_replaces_its_windows_and_old_dates_go(spark: SparkSess
         plan = CutPlan(date(2024, 3, day), 8, 8, 2, 7)
         frame = spark.createDataFrame(rows, HISTORY)
         told = stage_windows(frame, 20, plan, catalogue(20), lake.staging(WINDOWS), settings, "{}")
-        commit_windows(lake, told, plan.run_date, keep_days=2)
+        lake.commit_date(WINDOWS, new_files(told, WINDOWS), plan.run_date, keep_days=2)
 
     def users(day: int) -> list[str]:
         found = lake.read(WINDOWS).where(f"run_date = '2024-03-0{day}'").select("user_id").distinct().collect()

@@ -16,9 +16,16 @@ from pydantic import (
 HOW_NOT_WHAT: dict[str, set[str]] = {
     "window": {"keep_days"},
     "train": {"num_workers", "device", "threads_per_worker", "checkpoint_steps", "resume_from"},
-}
-"""Settings by section that do not make another model: another version, or one that a checkpoint does not fit."""
+    "recommend": {
+        "group_users", "preselect", "carry_over", "keep_days", "max_ndcg_drop", "min_popular_ratio", "failed_candidate",
+        "min_user_share", "max_fallback_share", "min_overlap", "min_coverage", "max_concentration", "max_drift",
+    },
+}  # fmt: skip
+"""Settings by section that do not make another model (another version, or one that a checkpoint does not fit), or other
+lists."""
 Strategy = Literal["uniform", "popularity", "category", "viewed"]
+Kind = Literal["view", "cart", "purchase", "favourite", "remove"]
+"""Kinds of events that have an item."""
 
 
 class Section(BaseModel):
@@ -173,10 +180,50 @@ class RecommendSettings(Section):
     """Items per user (N)."""
     tile_users: PositiveInt = 64
     """Users scored together against the whole catalogue."""
+    group_users: PositiveInt = 20_000
+    """Users whose lists become one file: what a task holds in memory, and what a killed run need not score again."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where executors score; auto takes the GPU that Spark gave the task."""
+    preselect: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Numbers of the first pass over the catalogue; auto takes the fastest there is. Lists are the same with either."""
+    leave_out: dict[Kind, PositiveInt | None] = {"purchase": None}
+    """Kinds of events after which an item is not offered again, and for how many days; null is for good."""
+    popular_days: PositiveInt = 7
+    """Days that the first two fallbacks count popularity over."""
+    rerank_items: PositiveInt = 200
+    """Best items by inner product that a model which scores pairs puts in a new order."""
+    diversity: float = Field(0.0, ge=0, lt=1)
+    """Weight of variety against score in a list (MMR); 0 is off."""
+    diversity_by: Literal["vectors", "categories"] = "vectors"
+    """What makes two items alike: the angle of their vectors, or the same category."""
+    diversity_items: PositiveInt = 100
+    """Best items that a varied list is chosen from."""
+    reasons: Literal["none", "similar", "removal"] = "none"
+    """because_item_id: the past item most alike, or the one without which the score falls most (slow)."""
+    reason_items: PositiveInt = 10
+    """Newest different items of the past among which the reason is sought."""
+    carry_over: bool = False
+    """Take over the last night's list of a user where the past, the model, the filters and the stock are the same."""
+    keep_days: PositiveInt = 30
+    """Nights (run dates) kept in `recommendations`."""
     max_ndcg_drop: float = Field(0.1, ge=0, le=1)
     """By what share of the champion's validation NDCG@10, on the same users, a candidate may be worse and be used."""
-    popular_days: PositiveInt = 7
-    """Days that the first fallback counts popularity over."""
+    min_popular_ratio: float = Field(0.5, ge=0)
+    """Least ratio of a candidate's validation NDCG@10 to that of most-popular, on 100 users or more."""
+    failed_candidate: Literal["refuse", "champion"] = "refuse"
+    """What a candidate that fails leads to: no publication, or a night by the newest champion."""
+    min_user_share: float = Field(0.5, ge=0)
+    """Least number of users as a share of the last published night's."""
+    max_fallback_share: float = Field(0.5, ge=0, le=1)
+    """Largest share of rows that may come from fallbacks."""
+    min_overlap: float = Field(0.0, ge=0, le=1)
+    """Least share of a list that was in the user's last published list, on average; 0 is off."""
+    min_coverage: float = Field(0.0, ge=0, le=1)
+    """Least share of the items on offer that are in some list; 0 is off."""
+    max_concentration: float = Field(0.9, ge=0, le=1)
+    """Largest share of all rows that N items may hold, where 20 N items and 20 users or more could share them."""
+    max_drift: float = Field(1.0, ge=0)
+    """Largest population stability index of the input against the last published night's."""
 
 
 class EvaluateSettings(Section):

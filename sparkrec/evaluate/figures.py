@@ -6,7 +6,8 @@ from datetime import date
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from sparkrec.tables import METRICS, conform
+from sparkrec.contract import conform
+from sparkrec.tables import METRICS
 
 PROTOCOLS = {"last_items": "leave_one_out_full", "date": "by_date_full"}
 """How targets were held out (window.held_out) and ranked: among all items."""

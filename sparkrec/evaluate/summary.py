@@ -21,8 +21,11 @@ def held_out_figures(ranks: DataFrame, version: str, run_date: date, top_k: Sequ
     found: dict[str, float] = {}
     for split in ("validation", "test"):
         of_split = held.where(F.col("split") == split)
-        for name, value in overall(figures_of(of_split, run_date, version, _with_gate(top_k))).items():
+        figures = figures_of(of_split, run_date, version, _with_gate(top_k)).persist()  # read twice
+        for name, value in overall(figures).items():
             found[f"{split}_{name}"] = value
+        found[f"{split}_users"] = float(num_users(figures))
+        figures.unpersist()
     held.unpersist()
     return found
 

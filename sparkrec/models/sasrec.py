@@ -35,6 +35,24 @@ class SASRec(SequenceModel):
             self.kinds.weight[PAD] = 0
 
     def states(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        state_BLD, may_see_B1LL = self._embed(inputs)
+        for block in self.blocks:
+            state_BLD = block(state_BLD, may_see_B1LL)
+        states_BLD: Tensor = self.norm(state_BLD)
+        return states_BLD
+
+    def last_state(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        state_BLD, may_see_B1LL = self._embed(inputs)
+        for block in self.blocks[:-1]:
+            state_BLD = block(state_BLD, may_see_B1LL)
+        # Nobody reads the other positions of the last block.
+        last_BD: Tensor = self.norm(self.blocks[-1](state_BLD, may_see_B1LL[:, :, -1:], last=1))[:, -1]
+        return last_BD
+
+    def item_matrix(self) -> Tensor:
+        return self.items.weight
+
+    def _embed(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         items_BL = inputs["item_idxs"]
         is_event_BL = items_BL != PAD
         length = items_BL.shape[1]
@@ -43,14 +61,7 @@ class SASRec(SequenceModel):
         causal_LL = torch.ones(length, length, dtype=torch.bool, device=items_BL.device).tril()
         itself_LL = torch.eye(length, dtype=torch.bool, device=items_BL.device)
         # A padded position attends to itself, for a softmax over nothing is not a number.
-        may_see_B1LL = ((causal_LL & is_event_BL[:, None, :]) | itself_LL)[:, None]
-        for block in self.blocks:
-            state_BLD = block(state_BLD, may_see_B1LL)
-        states_BLD: Tensor = self.norm(state_BLD)
-        return states_BLD
-
-    def item_matrix(self) -> Tensor:
-        return self.items.weight
+        return state_BLD, ((causal_LL & is_event_BL[:, None, :]) | itself_LL)[:, None]
 
 
 class Block(nn.Module):
@@ -72,16 +83,27 @@ class Block(nn.Module):
         )
         self.dropout = nn.Dropout(shape.dropout)
 
-    def forward(self, state_BLD: Tensor, may_see_B1LL: Tensor) -> Tensor:
-        state_BLD = state_BLD + self.dropout(self._attend(self.attention_norm(state_BLD), may_see_B1LL))
+    def forward(self, state_BLD: Tensor, may_see_B1LL: Tensor, last: int | None = None) -> Tensor:
+        """Return the block's states, or only those of the `last` positions; `may_see` has a row for each of them."""
+        num = last or state_BLD.shape[1]
+        mixed_BLD = self._attend(self.attention_norm(state_BLD), may_see_B1LL, num)
+        state_BLD = state_BLD[:, -num:] + self.dropout(mixed_BLD)
         state_BLD = state_BLD + self.dropout(self.network(self.network_norm(state_BLD)))
         return state_BLD
 
-    def _attend(self, state_BLD: Tensor, may_see_B1LL: Tensor) -> Tensor:
+    def _attend(self, state_BLD: Tensor, may_see_B1LL: Tensor, num: int) -> Tensor:
         batch, length, width = state_BLD.shape
-        split = (batch, length, 3, self.num_heads, width // self.num_heads)
-        query, key, value = self.queries_keys_values(state_BLD).view(split).permute(2, 0, 3, 1, 4)
+        size = width // self.num_heads
+        if num == length:
+            split = (batch, length, 3, self.num_heads, size)
+            query, key, value = self.queries_keys_values(state_BLD).view(split).permute(2, 0, 3, 1, 4)
+        else:
+            weight, bias = self.queries_keys_values.weight, self.queries_keys_values.bias
+            asked = functional.linear(state_BLD[:, -num:], weight[:width], bias[:width])
+            query = asked.view(batch, num, self.num_heads, size).transpose(1, 2)
+            told = functional.linear(state_BLD, weight[width:], bias[width:])
+            key, value = told.view(batch, length, 2, self.num_heads, size).permute(2, 0, 3, 1, 4)
         drop = self.drop_share if self.training else 0.0
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=may_see_B1LL, dropout_p=drop)
-        mixed_BLD: Tensor = self.mix_heads(mixed.transpose(1, 2).reshape(batch, length, width))
+        mixed_BLD: Tensor = self.mix_heads(mixed.transpose(1, 2).reshape(batch, num, width))
         return mixed_BLD

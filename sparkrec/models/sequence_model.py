@@ -34,6 +34,9 @@ class SequenceModel(nn.Module):
     item_tables: ClassVar[tuple[str, ...]] = ("items.weight",)
     """Parameters with a row per item, (V, …): they grow with the vocabulary."""
 
+    scores_pairs: ClassVar[bool] = False
+    """Whether the best items by inner product are put in order by `pair_scores`."""
+
     is_known_V: Tensor
 
     def __init__(self, shape: ModelShape) -> None:
@@ -43,6 +46,14 @@ class SequenceModel(nn.Module):
 
     def states(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return (B, L, D); the state of a position depends on that position and those before it only."""
+        raise NotImplementedError
+
+    def last_state(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return (B, D), the state of the last position; an architecture may find it without all the others."""
+        return self.states(inputs)[:, -1]
+
+    def pair_scores(self, state_BD: Tensor, items_BM: Tensor) -> Tensor:
+        """Return (B, M), scores of pairs of a state and an item; the higher, the better. Only with `scores_pairs`."""
         raise NotImplementedError
 
     def item_matrix(self) -> Tensor:

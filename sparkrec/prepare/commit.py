@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from sparkrec.config.settings import PrepareSettings
+from sparkrec.contract import Table
 from sparkrec.files import NewFile
 from sparkrec.lake import Lake
 from sparkrec.parquet import open_file
@@ -18,7 +19,7 @@ from sparkrec.prepare.night import Night, list_bucket_files
 from sparkrec.prepare.staged import new_files, write_part
 from sparkrec.prepare.stored import local_file
 from sparkrec.prepare.vocabulary import NUMBERED, ItemSources, describe_parts, num_parts, number_new
-from sparkrec.tables import EVENTS, HISTORIES, ITEM_DAYS, ITEMS, QUARANTINE, Table
+from sparkrec.tables import EVENTS, HISTORIES, ITEM_DAYS, ITEMS, QUARANTINE
 from sparkrec.tasks import run_tasks
 
 

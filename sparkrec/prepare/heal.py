@@ -8,11 +8,12 @@ import polars as pl
 from pyspark.sql import functions as F
 
 from sparkrec.config.settings import PrepareSettings
+from sparkrec.contract import Table
 from sparkrec.errors import RefusedError
 from sparkrec.lake import Lake
 from sparkrec.prepare.histories_plain import build_histories
 from sparkrec.prepare.items import count_item_days, describe_items, rebuild_items
-from sparkrec.tables import EVENTS, HISTORIES, ITEM_DAYS, ITEMS, RUNS, Table
+from sparkrec.tables import EVENTS, HISTORIES, ITEM_DAYS, ITEMS, RUNS
 
 IN_STEP = (EVENTS, ITEM_DAYS, ITEMS, HISTORIES)
 KEEPS_ROWS = {"OPTIMIZE", "VACUUM START", "VACUUM END", "SET TBLPROPERTIES", "UNSET TBLPROPERTIES", "CHANGE COLUMN"}

@@ -6,7 +6,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import Window as W
 from pyspark.sql import functions as F
 
-from sparkrec.tables import EVENT_CODES, HISTORIES, UNKNOWN, conform
+from sparkrec.contract import conform
+from sparkrec.tables import EVENT_CODES, HISTORIES, UNKNOWN
 
 
 def build_histories(

@@ -4,8 +4,9 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import Window as W
 from pyspark.sql import functions as F
 
+from sparkrec.contract import conform
 from sparkrec.prepare.news import MAX_VISITORS, TOLD
-from sparkrec.tables import FIRST_ITEM, ITEMS, conform
+from sparkrec.tables import FIRST_ITEM, ITEMS
 
 SEEN = ("first_seen", "last_seen")
 

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 
 from sparkrec.config import Source
 from sparkrec.config.settings import PrepareSettings
+from sparkrec.contract import Table
 from sparkrec.files import NewFile
 from sparkrec.lake import Lake
 from sparkrec.parquet import open_file
@@ -23,7 +24,7 @@ from sparkrec.prepare.plan import NightPlan
 from sparkrec.prepare.scan import open_clicks, run_splits
 from sparkrec.prepare.staged import new_files
 from sparkrec.prepare.stored import local_file
-from sparkrec.tables import EVENTS, HISTORIES, QUARANTINE, Table
+from sparkrec.tables import EVENTS, HISTORIES, QUARANTINE
 from sparkrec.tasks import run_tasks
 
 

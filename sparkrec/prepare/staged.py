@@ -7,9 +7,9 @@ from typing import Any
 
 import polars as pl
 
+from sparkrec.contract import Table
 from sparkrec.files import NewFile
 from sparkrec.parquet import open_file
-from sparkrec.tables import Table
 
 
 def write_part(

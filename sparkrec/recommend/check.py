@@ -1,56 +1,167 @@
-"""Look at a staged night before anybody else can."""
+"""Look at a staged night before anybody else can, and say whether it may be published."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from sparkrec.config.settings import RecommendSettings
 from sparkrec.errors import SparkrecError
+from sparkrec.recommend.input_shape import drift, shares
+from sparkrec.recommend.last_night import LastNight
+from sparkrec.recommend.look import FAULTS
+from sparkrec.recommend.offer import Offer
+from sparkrec.recommend.score import MODEL
+
+Figures = dict[str, float]
+OVERLAP_USERS = 100_000
+"""Lists of about so many users are compared with those of the last night."""
+ROOM = 20
+"""Concentration is judged where so many times N items are on offer, and so many users get lists."""
 
 
-@dataclass(frozen=True)
-class StagedNight:
-    """What was found in the staged rows."""
+def figures_of_groups(
+    told: Sequence[Mapping[str, Any]], refusals: Mapping[tuple[str, str], int], offer: Offer
+) -> Figures:
+    """Return what the groups' reports say together, see `look_at_group`; rows by source as 'source …'.
 
-    users: int
-    faulty_users: int
-    rows: int
-    rows_by_source: Mapping[str, int]
+    `removed …` are pairs of a user and an item: of every rule the items it refuses times the users it holds for.
+    """
+    names = ("users", "rows", "carried", "reused", *FAULTS)
+    found = {name: float(sum(report[name] for report in told)) for name in names}
+    sources: Counter[str] = Counter()
+    for report in told:
+        sources.update(report["by_source"])
+    found |= {f"source {source}": float(num) for source, num in sources.items()}
+    found["fallback_share"] = 1 - sources[MODEL] / max(1.0, found["rows"])
+    by_segment = np.sum([report["users_by_segment"] for report in told], axis=0) if told else np.zeros(1)
+    found["removed left out"] = float(sum(report["left_out_pairs"] for report in told))
+    found["removed rule cap"] = float(sum(report["passed_over"] for report in told))
+    for (reason, segment), num_items in refusals.items():
+        users = by_segment[offer.segments.index(segment)]
+        found[f"removed {reason}"] = found.get(f"removed {reason}", 0.0) + float(num_items * users)
+    for part in ("read", "encode", "score", "fill up", "reasons"):
+        found[f"cpu_s {part}"] = sum(report["cpu"].get(part, 0.0) for report in told)
+    return found | shares(report["input"] for report in told)
 
 
-def look_at(staged: DataFrame, top_n: int) -> StagedNight:
-    """Count users, rows, sources, and users whose list is not N different items with finite scores, ranks 1 to N."""
-    per_user = staged.groupBy("user_id").agg(
-        F.count("*").alias("rows"),
-        F.countDistinct("rank").alias("ranks"),
-        F.max("rank").alias("last_rank"),
-        F.countDistinct("item_id").alias("items"),
-        F.count_if(F.isnan("score") | (F.abs("score") == float("inf")) | F.col("score").isNull()).alias("odd_scores"),
-    )
-    is_right = (
-        (F.col("rows") == top_n)
-        & (F.col("ranks") == top_n)
-        & (F.col("last_rank") == top_n)
-        & (F.col("items") == top_n)
-        & (F.col("odd_scores") == 0)
-    )
-    seen = per_user.agg(
-        F.count("*").alias("users"),
-        F.count_if(~is_right).alias("faulty"),
-        F.coalesce(F.sum("rows"), F.lit(0)).alias("rows"),
+def figures_of_night(staged: DataFrame, last: LastNight | None, found: Figures, offer: Offer, top_n: int) -> Figures:
+    """Return coverage of the items on offer, concentration on N of them, and what has changed since the last night.
+
+    In   staged: user_id, item_id. A row is one suggestion. found: figures of the groups.
+    """
+    counts = staged.groupBy("item_id").count().toArrow().column("count").to_numpy()
+    rows = max(1, int(counts.sum()))
+    figures = {
+        "coverage": len(counts) / max(1, len(offer.item_idxs_I)),
+        "concentration": float(np.sort(counts)[-top_n:].sum() / rows) if len(counts) else 0.0,
+    }
+    if last:
+        figures["user_share"] = found["users"] / max(1, last.users)
+        figures["drift"] = drift(found, last.figures)
+        figures |= _overlap(staged, last, int(found["users"]), top_n)
+    return figures
+
+
+def _overlap(staged: DataFrame, last: LastNight, num_users: int, top_n: int) -> Figures:
+    """Return which share of a list was in the user's last one, on average over users that had one."""
+    one_in = -(-num_users // OVERLAP_USERS) or 1
+
+    def lists(rows: DataFrame, name: str) -> DataFrame:
+        chosen = rows.where(F.pmod(F.xxhash64("user_id"), F.lit(one_in)) == 0)
+        return chosen.groupBy("user_id").agg(F.collect_set("item_id").alias(name))
+
+    both = lists(staged, "now").join(lists(last.lists, "before"), "user_id", how="inner")  # one row per user_id
+    seen = both.agg(
+        F.avg(F.size(F.array_intersect("now", "before")) / top_n).alias("overlap"), F.count("*").alias("users")
     ).first()
-    by_source = staged.groupBy("source").count().collect()  # a row per source
-    counts = {row["source"]: int(row["count"]) for row in by_source}
-    return StagedNight(seen["users"], seen["faulty"], seen["rows"], counts) if seen else StagedNight(0, 0, 0, {})
+    return {"overlap": float(seen["overlap"]), "overlap_users": float(seen["users"])} if seen and seen["users"] else {}
 
 
-def check_night(night: StagedNight, users_wanted: int, top_n: int, where: str) -> None:
-    """Refuse to publish a night in which somebody lacks a proper list."""
-    if night.users == users_wanted and not night.faulty_users and night.users:
-        return
-    raise SparkrecError(
-        f"{where}: {night.users:,} of {users_wanted:,} users have a list, {night.faulty_users:,} lists are not"
-        f" {top_n} different items with finite scores; nothing was published, earlier nights stand."
-        f" Is the catalogue smaller than recommend.top_n={top_n} plus what users bought?"
+def faults_of_offer(offer: Offer, refusals: Mapping[tuple[str, str], int], top_n: int) -> list[str]:
+    """Return what makes a night impossible before it is scored: there is too little to offer."""
+    num = len(offer.item_idxs_I)
+    if num >= top_n:
+        return []
+    why = ", ".join(f"{reason} {count:,}" for (reason, segment), count in refusals.items() if not segment)
+    return [f"{num:,} items are on offer ({why or 'no item is known'}), recommend.top_n is {top_n}"]
+
+
+def faults_of(found: Figures, users_wanted: int, top_n: int) -> list[str]:
+    """Return what nobody may publish: somebody lacks a proper list."""
+    told = []
+    if found["users"] != users_wanted or not users_wanted:
+        told.append(f"{found['users']:,.0f} of {users_wanted:,} users have a list")
+    if found["incomplete"]:
+        told.append(
+            f"{found['incomplete']:,.0f} lists are not {top_n} different items, ranks 1 to {top_n}"
+            " (are fewer items on offer than recommend.top_n plus what is left out?)"
+        )
+    for name, words in (
+        ("odd_scores", "a score that is no number"),
+        ("not_on_offer", "an item that is not on offer"),
+        ("left_out", "an item that the user is not to be offered again"),
+    ):
+        if found[name]:
+            told.append(f"{found[name]:,.0f} rows have {words}")
+    return told
+
+
+def doubts_of(found: Figures, num_offered: int, top_n: int, settings: RecommendSettings) -> list[str]:
+    """Return what should not be published unless somebody says so."""
+    has_room = num_offered >= ROOM * top_n and found["users"] >= ROOM
+    limits = [
+        ("user_share", "<", settings.min_user_share, "min_user_share", "users, as a share of the last night's"),
+        ("fallback_share", ">", settings.max_fallback_share, "max_fallback_share", "rows from fallbacks"),
+        ("overlap", "<", settings.min_overlap, "min_overlap", "of a list was in the last one"),
+        ("coverage", "<", settings.min_coverage, "min_coverage", "of the items on offer are in a list"),
+        ("drift", ">", settings.max_drift, "max_drift", "stability index of the input"),
+    ]
+    if has_room:
+        limits.append(
+            ("concentration", ">", settings.max_concentration, "max_concentration", f"of all rows are {top_n} items")
+        )
+    return [
+        f"{found[name]:.3f} {words} (recommend.{setting} {limit})"
+        for name, sign, limit, setting, words in limits
+        if name in found and (found[name] < limit if sign == "<" else found[name] > limit)
+    ]
+
+
+def sentence_of(found: Figures, model_version: str, top_n: int, num_idle_rules: int) -> str:
+    """Return what a published night is like, for people."""
+    sources = ", ".join(
+        f"{found[name]:,.0f} {name.removeprefix('source ')}" for name in sorted(found) if name.startswith("source ")
     )
+    told = [f"{found['users']:,.0f} users x {top_n} items by {model_version} ({sources})"]
+    told += [f"{found[name]:,.0f} users {words}" for name, words in _WORK if found[name]]
+    removed = [
+        f"{name.removeprefix('removed ')} {found[name]:,.0f}"
+        for name in sorted(found)
+        if name.startswith("removed ") and found[name]
+    ]
+    told += [f"not offered, pairs of user and item: {', '.join(removed)}"] if removed else []
+    told += [f"{num_idle_rules:,} rules speak of no item there is"] if num_idle_rules else []
+    told.append(f"{100 * found['coverage']:.1f} % of the items on offer are in a list")
+    told += [f"{100 * found['overlap']:.0f} % of a list was in the last one"] if "overlap" in found else []
+    if "ndcg_varied" in found:
+        told.append(
+            f"variety: NDCG@{top_n} {found['ndcg_plain']:.4f} -> {found['ndcg_varied']:.4f} on"
+            f" {found['variety_users']:,.0f} held-out targets"
+        )
+    return "; ".join(told)
+
+
+_WORK = (("carried", "carried over"), ("reused", "scored by an earlier run that did not publish"))
+
+
+def judge(faults: Iterable[str], doubts: Iterable[str], where: str, force: bool) -> str:
+    """Return a remark on doubts that were overruled, '' for none; raise where the night is not to be published."""
+    faults, doubts = list(faults), list(doubts)
+    if faults or (doubts and not force):
+        hint = "" if faults else "; if that is as it should be, change the setting or publish with --force"
+        raise SparkrecError(f"{where}: not published, earlier nights stand: {'; '.join([*faults, *doubts])}{hint}")
+    return f"published by --force although {'; '.join(doubts)}; " if doubts else ""

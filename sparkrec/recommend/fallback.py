@@ -1,42 +1,88 @@
-"""Popular items for users whom the model cannot fill a list for."""
+"""Popular items for places that the model cannot fill: of the last category, of the last days, of all time."""
 
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
-from sparkrec.sequences import Ints
-from sparkrec.tables import FIRST_ITEM
+from sparkrec.recommend.offer import Offer
+from sparkrec.sequences import NO_CATEGORY, Ints, Pasts
 
-
-@dataclass(frozen=True)
-class Step:
-    """One step of the ladder: items, most popular first, and how often each occurred."""
-
-    source: str
-    item_idxs: Ints
-    counts: Ints
+CHUNK = 256
 
 
-def popular_step(source: str, counts: Ints, may_offer: npt.NDArray[np.bool_], how_many: int, least: int) -> Step:
-    """Return the most popular items that may be offered and occurred at least `least` times, ties by index."""
-    offered = np.flatnonzero(may_offer & (counts >= least))
-    offered = offered[offered >= FIRST_ITEM]
-    order = np.lexsort((offered, -counts[offered]))[:how_many]
-    return Step(source, offered[order], counts[offered[order]])
+class Ladder:
+    """Items on offer in the order of popularity, step by step. Equal counts stand in the order of the items' index."""
 
+    def __init__(self, offer: Offer, popular_days: int) -> None:
+        self.offer = offer
+        self.steps = ("popular_in_category", f"popular_{popular_days}_days", "popular_all_time")
+        self.order_of_category: dict[int, Ints] = {}
 
-def fill_up(
-    taken: list[int], bought: frozenset[int], ladder: tuple[Step, ...], top_n: int
-) -> list[tuple[int, float, str]]:
-    """Return (item, score, source) for the places that are still free, down the ladder."""
-    added: list[tuple[int, float, str]] = []
-    used = set(taken) | bought
-    for step in ladder:
-        for item, count in zip(step.item_idxs.tolist(), step.counts.tolist(), strict=True):
+    @cached_property
+    def recent(self) -> Ints:
+        return _by_count(self.offer.recent_I, self.offer.item_idxs_I)
+
+    @cached_property
+    def all_time(self) -> Ints:
+        return _by_count(self.offer.all_time_I, self.offer.item_idxs_I)
+
+    def of_category(self, category: int) -> Ints:
+        if category not in self.order_of_category:
+            of_it = self.recent[self.offer.categories_I[self.recent] == category] if category != NO_CATEGORY else []
+            self.order_of_category[category] = np.asarray(of_it, dtype=np.int64)
+        return self.order_of_category[category]
+
+    def fill_up(
+        self, taken: list[int], left_out: Collection[int], segment: int, category: int, top_n: int
+    ) -> list[tuple[int, float, int]]:
+        """Return (place, events counted, number of the step) for the places of a list that are free.
+
+        In   taken: places that the list has. left_out: places the user is not offered. segment: its row in the offer.
+             category: that of the newest item in the user's past.
+        """
+        added: list[tuple[int, float, int]] = []
+        used = {*taken, *left_out}
+        refusal_I, cap_I = self.offer.refusal_SI[segment].numpy(), self.offer.cap_SI[segment].numpy()
+        in_list: dict[int, int] = {}
+        for place in taken:
+            of_place = int(self.offer.categories_I[place])
+            in_list[of_place] = in_list.get(of_place, 0) + 1
+        for step, place, count in self._walk(category):
             if len(taken) + len(added) >= top_n:
-                return added
-            if item not in used:
-                used.add(item)
-                added.append((item, float(count), step.source))
-    return added
+                break
+            of_place = int(self.offer.categories_I[place])
+            if place in used or refusal_I[place] or in_list.get(of_place, 0) >= cap_I[place]:
+                continue
+            used.add(place)
+            in_list[of_place] = in_list.get(of_place, 0) + 1
+            added.append((place, count, step))
+        return added
+
+    def _walk(self, category: int) -> Iterator[tuple[int, int, float]]:
+        orders = (self.of_category(category), self.recent, self.all_time)
+        counts = (self.offer.recent_I, self.offer.recent_I, self.offer.all_time_I)
+        for step, (order, count_I) in enumerate(zip(orders, counts, strict=True)):
+            for start in range(0, len(order), CHUNK):
+                chunk = order[start : start + CHUNK]
+                for place, count in zip(chunk.tolist(), count_I[chunk].tolist(), strict=True):
+                    yield step, place, float(count)
+
+
+def last_category(pasts: Pasts, category_V: Ints) -> Ints:
+    """Return the category of every user's newest item that has one, NO_CATEGORY for none; (U,)."""
+    inside = np.minimum(pasts.item_idxs, len(category_V) - 1)
+    category = np.where(pasts.item_idxs < len(category_V), category_V[inside], NO_CATEGORY)
+    places = np.flatnonzero(category != NO_CATEGORY)
+    last = np.searchsorted(places, pasts.ends) - 1
+    if not len(places):
+        return np.full(len(pasts.ends), NO_CATEGORY, dtype=np.int64)
+    newest = places[np.maximum(last, 0)]
+    is_theirs = (last >= 0) & (newest >= pasts.starts)
+    return np.where(is_theirs, category[newest], NO_CATEGORY)
+
+
+def _by_count(count_I: Ints, item_idxs_I: Ints) -> Ints:
+    """Return the places of items that occurred, most frequent first."""
+    occurred = np.flatnonzero(count_I > 0)
+    return occurred[np.lexsort((item_idxs_I[occurred], -count_I[occurred]))]

@@ -1,174 +1,143 @@
-"""Score users against the whole catalogue in tiles, on Spark's workers, Arrow in, Arrow out.
+"""The lists of a group of users: scored in tiles, filled up with fallbacks, with reasons.
 
-B users of a tile   L positions   D width   V vocabulary size   N items per user
+U users of a group   B users of a tile   N items per user
 """
 
-from collections.abc import Callable, Iterator
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import date
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
-from pyspark.sql.types import DoubleType, IntegerType, StringType, StructType
+from torch import Tensor
 
+from sparkrec.config.settings import RecommendSettings
 from sparkrec.models.sequence_model import SequenceModel
-from sparkrec.models.store import load_model
-from sparkrec.recommend.fallback import Step, fill_up
-from sparkrec.sequences import Ints, align_right, flatten, hide_unknown, read_pasts
-from sparkrec.tables import FIRST_ITEM, RECOMMENDATIONS, conform
+from sparkrec.recommend.device import device_of
+from sparkrec.recommend.fallback import Ladder, last_category
+from sparkrec.recommend.left_out import left_out
+from sparkrec.recommend.offer import NOWHERE, Offer
+from sparkrec.recommend.ranking import Ranking
+from sparkrec.recommend.reasons import most_alike, most_missed, newest_different
+from sparkrec.recommend.tile import Tile, inputs_of, rows_of, tiles_of
+from sparkrec.sequences import Ints, hide_unknown, read_pasts
+from sparkrec.tables import FIRST_ITEM, PAD
 
-SCORED = (
-    StructType()
-    .add("user_id", StringType())
-    .add("rank", IntegerType())
-    .add("item_idx", IntegerType())
-    .add("score", DoubleType())
-    .add("source", StringType())
-)
-HISTORY_COLUMNS = ["user_id", "item_idxs", "event_types", "event_tss", "session_nos", "prices", "purchased"]
-NO_HISTORY, TOO_SHORT = "no known item in the history", "too few items left"
+MODEL = "model"
+NEVER_SEEN, NO_HISTORY, TOO_SHORT = "never seen", "no known item in the history", "too few items left"
+"""Why a place in a list is not the model's."""
 
 
-@dataclass(frozen=True)
-class ScorePlan:
-    """What a worker is told; small, for the model itself is read from its folder."""
+@dataclass
+class Lists:
+    """The lists of U users: N places each in the offer, NOWHERE where nothing could be found."""
 
-    folder: str
-    top_n: int
-    tile_users: int
-    may_offer: npt.NDArray[np.bool_]
-    """By item index, (V,): in the catalogue and available."""
-    ladder: tuple[Step, ...]
-
-
-def score_users(histories: DataFrame, plan: ScorePlan) -> DataFrame:
-    """Return N rows per user: user_id, rank from 1, item_idx, score, source."""
-    return histories.select(HISTORY_COLUMNS).mapInArrow(_scorer(plan), SCORED)
+    place_UN: Ints
+    score_UN: npt.NDArray[np.float64]
+    source_UN: Ints
+    """Number in `sources`; 0 is the model."""
+    because_UN: Ints
+    """Item index of the reason, PAD for none."""
+    sources: list[str]
 
 
-def name_items(scored: DataFrame, items: DataFrame, run_date: date, model_version: str) -> DataFrame:
-    """Return the rows of `recommendations`: items by their ids, the night and the model on every row."""
-    named = scored.join(items.select("item_idx", "item_id"), "item_idx", how="left")  # one row per item_idx
-    told = {
-        "run_date": F.lit(run_date),
-        "because_item_id": F.lit(None).cast("string"),
-        "model_version": F.lit(model_version),
-    }
-    return conform(named.withColumns(told), RECOMMENDATIONS)
+class Scorer:
+    """A model and an offer, ready to score on one device. A worker process has one."""
 
+    def __init__(
+        self, model: SequenceModel, offer: Offer, settings: RecommendSettings, cuts: Mapping[str, int | None]
+    ) -> None:
+        self.device = device_of(settings.device)
+        self.model, self.offer, self.settings, self.cuts = model.to(self.device), offer, settings, cuts
+        self.ranking = Ranking(self.model, offer, settings, self.device)
+        self.ladder = Ladder(offer, settings.popular_days)
+        whys = (TOO_SHORT, NO_HISTORY, NEVER_SEEN)
+        self.sources = [MODEL, *(f"{step}: {why}" for step in self.ladder.steps for why in whys)]
+        self.cpu_s: dict[str, float] = defaultdict(float)
+        """CPU seconds of this process, by part of the work."""
 
-def _scorer(plan: ScorePlan) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    def score(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        torch.set_num_threads(1)  # Spark runs a task per core already
-        model = load_model(plan.folder)
-        for batch in batches:
-            for start in range(0, batch.num_rows, plan.tile_users):
-                yield score_tile(batch.slice(start, plan.tile_users), model, plan)
+    @torch.inference_mode()
+    def score(self, people: pa.Table) -> Lists:
+        """Return the lists of a group. In: PEOPLE, a row per user."""
+        shape = (len(people), self.settings.top_n)
+        lists = Lists(
+            place_UN=np.full(shape, NOWHERE, dtype=np.int64),
+            score_UN=np.full(shape, -np.inf),
+            source_UN=np.zeros(shape, dtype=np.int64),
+            because_UN=np.full(shape, PAD, dtype=np.int64),
+            sources=self.sources,
+        )
+        with self._timed("read"):
+            pasts = read_pasts(people.combine_chunks().to_batches()[0])
+            known = replace(pasts, item_idxs=hide_unknown(pasts.item_idxs, self.model.is_known_V.cpu().numpy()))
+            segment_U = self.offer.number_segments(people.column("segment"))
+            out_user, out_item = left_out(people, self.cuts)
+            out_place = self.offer.places_of(out_item)
+            is_scored = (out_place != NOWHERE) & (out_place < self.offer.num_scored)
+            ends = np.searchsorted(out_user[is_scored], np.arange(len(people) + 1))
+            scored_place = out_place[is_scored]
+        can_score_U = np.zeros(len(people), dtype=bool)
+        length, tile_users = self.model.shape.length, self.settings.tile_users
+        for users, positions in tiles_of(pasts.ends - pasts.starts, length, tile_users):
+            with self._timed("encode"):
+                inputs = inputs_of(known, users, self.model.inputs, positions, tile_users, self.device)
+                is_placed_B = (inputs["item_idxs"][: len(users)] >= FIRST_ITEM).any(dim=1)
+                state_BD = self._states(inputs, is_placed_B)
+            placed = users[is_placed_B.cpu().numpy()]
+            can_score_U[placed] = True
+            if not len(placed) or not self.offer.num_scored:
+                continue
+            with self._timed("score"):
+                row, out = rows_of(placed, ends, scored_place)
+                tile = Tile(state_BD, *(self._on_device(values) for values in (row, out, segment_U[placed])))
+                score_BN, place_BN = self.ranking.lists_of(tile)
+                lists.score_UN[placed], lists.place_UN[placed] = score_BN.cpu().numpy(), place_BN.cpu().numpy()
+            if self.settings.reasons != "none":
+                theirs = {name: values_BL[: len(users)][is_placed_B] for name, values_BL in inputs.items()}
+                lists.because_UN[placed] = self._reasons(theirs, lists.place_UN[placed])
+        with self._timed("fill up"):
+            category_U = last_category(pasts, self.offer.category_V)
+            why_U = np.where(can_score_U, 0, np.where(people.column("num_events").is_valid().to_numpy(), 1, 2))
+            out_of_user = np.searchsorted(out_user, np.arange(len(people) + 1))
+            for user in np.flatnonzero((lists.place_UN == NOWHERE).any(axis=1)).tolist():
+                out_places = out_place[out_of_user[user] : out_of_user[user + 1]].tolist()
+                self._fill_up(lists, user, out_places, int(segment_U[user]), int(category_U[user]), int(why_U[user]))
+        return lists
 
-    return score
+    def _states(self, inputs: Mapping[str, Tensor], is_placed_B: Tensor) -> Tensor:
+        state_BD = self.model.last_state(inputs).float()[: len(is_placed_B)][is_placed_B]
+        if not torch.isfinite(state_BD).all():
+            raise ValueError("the model gives states that are not numbers; train it again (make train)")
+        return state_BD
 
+    def _reasons(self, inputs: Mapping[str, Tensor], place_BN: Ints) -> Ints:
+        with self._timed("reasons"):
+            past = newest_different(inputs["item_idxs"].cpu().numpy(), self.settings.reason_items)
+            listed = np.where(place_BN == NOWHERE, PAD, self.offer.item_idxs_I[place_BN])
+            past_BR, listed_BN = self._on_device(past), self._on_device(listed)
+            if self.settings.reasons == "similar":
+                found_BN = most_alike(self.model, past_BR, listed_BN)
+            else:
+                found_BN = most_missed(self.model, inputs, past_BR, listed_BN)
+            because_BN: Ints = found_BN.cpu().numpy()
+            return because_BN
 
-@torch.inference_mode()
-def score_tile(tile: pa.RecordBatch, model: SequenceModel, plan: ScorePlan) -> pa.RecordBatch:
-    """Return the ranked items of a tile's users: the model's best, then the fallbacks where places stay free."""
-    inputs, can_score_B = _inputs(tile, model, plan.tile_users)
-    bought = _bought(tile)
-    scores_BV = model.scores(model.states(inputs)[:, -1])[: tile.num_rows]
-    offer_V = torch.from_numpy(plan.may_offer[: scores_BV.shape[1]])
-    scores_BV[:, ~offer_V] = -torch.inf
-    row = torch.tensor([row for row, items in enumerate(bought) for _ in items], dtype=torch.long)
-    item = torch.tensor([item for items in bought for item in items], dtype=torch.long)
-    inside = item < scores_BV.shape[1]
-    scores_BV[row[inside], item[inside]] = -torch.inf
-    scores_BV[torch.from_numpy(~can_score_B)] = -torch.inf
-    scores_BN, items_BN = best_of(scores_BV, plan.top_n)
-    return _rows(tile, scores_BN.numpy(), items_BN.numpy(), can_score_B, bought, plan)
+    def _fill_up(self, lists: Lists, user: int, left_out: list[int], segment: int, category: int, why: int) -> None:
+        taken = [place for place in lists.place_UN[user].tolist() if place != NOWHERE]
+        added = self.ladder.fill_up(taken, left_out, segment, category, self.settings.top_n)
+        for rank, (place, count, step) in enumerate(added, len(taken)):
+            lists.place_UN[user, rank], lists.score_UN[user, rank] = place, count
+            lists.source_UN[user, rank] = 1 + 3 * step + why
 
+    def _on_device(self, values: Ints) -> Tensor:
+        return torch.from_numpy(values).to(self.device)
 
-def best_of(scores_BV: torch.Tensor, top_n: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the N best scores and their items, (B, N) each; equal scores in the order of their index."""
-    top_n = min(top_n, scores_BV.shape[1])
-    scores_BN, items_BN = scores_BV.topk(top_n, dim=1)
-    last_B1 = scores_BN[:, -1:]
-    # Only where more items tie at the last place than fit can topk have picked the wrong ones.
-    crowded_B = ((scores_BV >= last_B1).sum(dim=1) > top_n) & torch.isfinite(last_B1).squeeze(1)
-    for user in torch.nonzero(crowded_B).flatten().tolist():
-        items_BN[user] = scores_BV[user].argsort(descending=True, stable=True)[:top_n]
-        scores_BN[user] = scores_BV[user, items_BN[user]]
-    return scores_BN, items_BN
-
-
-def _inputs(
-    tile: pa.RecordBatch, model: SequenceModel, tile_users: int
-) -> tuple[dict[str, torch.Tensor], npt.NDArray[np.bool_]]:
-    pasts = read_pasts(tile)
-    known = replace(pasts, item_idxs=hide_unknown(pasts.item_idxs, model.is_known_V.numpy()))
-    inputs = {}
-    for name in model.inputs:
-        values_BL = align_right(getattr(known, name), known.starts, known.ends, model.shape.length)
-        # Always a full tile: the same user gets the same bits whoever shares the tile.
-        full_BL = np.zeros((tile_users, model.shape.length), dtype=np.int64)
-        full_BL[: len(values_BL)] = values_BL
-        inputs[name] = torch.from_numpy(full_BL)
-    items_BL = inputs["item_idxs"][: tile.num_rows]
-    return inputs, (items_BL >= FIRST_ITEM).any(dim=1).numpy()
-
-
-def _bought(tile: pa.RecordBatch) -> list[frozenset[int]]:
-    items, starts, ends = flatten(tile.column("purchased"))
-    return [frozenset(items[start:end].tolist()) for start, end in zip(starts, ends, strict=True)]
-
-
-def _rows(
-    tile: pa.RecordBatch,
-    scores_BN: npt.NDArray[np.float32],
-    items_BN: Ints,
-    can_score_B: npt.NDArray[np.bool_],
-    bought: list[frozenset[int]],
-    plan: ScorePlan,
-) -> pa.RecordBatch:
-    num_scored = np.isfinite(scores_BN).sum(axis=1)
-    users: list[int] = []
-    ranks: list[int] = []
-    items: list[int] = []
-    scores: list[float] = []
-    sources: list[str] = []
-    for user, count in enumerate(num_scored.tolist()):
-        # Equal scores stand in the order of their index.
-        order = np.lexsort((items_BN[user, :count], -scores_BN[user, :count]))
-        items_of_user = items_BN[user, order].tolist()
-        scores_of_user = scores_BN[user, order].astype(np.float64).tolist()
-        sources_of_user = ["model"] * count
-        if count < plan.top_n:
-            why = TOO_SHORT if can_score_B[user] else NO_HISTORY
-            for item, score, source in fill_up(items_of_user, bought[user], plan.ladder, plan.top_n):
-                items_of_user.append(item)
-                scores_of_user.append(score)
-                sources_of_user.append(f"{source}: {why}")
-        users += [user] * len(items_of_user)
-        ranks += range(1, len(items_of_user) + 1)
-        items += items_of_user
-        scores += scores_of_user
-        sources += sources_of_user
-    return pa.RecordBatch.from_arrays(
-        [
-            tile.column("user_id").take(pa.array(users, pa.int64())),
-            pa.array(ranks, pa.int32()),
-            pa.array(items, pa.int32()),
-            pa.array(scores, pa.float64()),
-            pa.array(sources, pa.string()),
-        ],
-        names=SCORED.names,
-    )
-
-
-def available_mask(items: DataFrame, vocabulary_size: int) -> npt.NDArray[np.bool_]:
-    """Return by item index whether it may be offered, (V,)."""
-    offered = items.where(F.col("available")).select("item_idx").toArrow().column("item_idx").to_numpy()
-    mask = np.zeros(vocabulary_size, dtype=bool)
-    mask[offered] = True
-    return mask
+    @contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        began = time.process_time()
+        yield
+        self.cpu_s[part] += time.process_time() - began

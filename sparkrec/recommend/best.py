@@ -1,0 +1,154 @@
+"""The exact best items of many users by inner product, found in two steps.
+
+First all items are scored coarsely, in bfloat16 where the hardware multiplies that faster. What could be among the best
+N for all that rounding may have done is then scored again in float32, and only that decides. So the lists are those of
+a full float32 ranking, ties by item, whatever hardware found them.
+
+B users   K items   D width   N items per user   R items per run (neighbours in the matrix)   C candidates of one user
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+RUN_ITEMS = 32
+"""R: the maximum of every run is looked at before single items are."""
+LOOSE_RUNS = 8
+"""A user with more than this times N runs to look into is scored item by item."""
+BLOCK_ITEMS = 1 << 16
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Item vectors (K, D) in float32, once more in the first pass's numbers, padded to whole runs, and their norms."""
+
+    exact_KD: Tensor
+    coarse_KD: Tensor
+    norm_K: Tensor
+
+    @property
+    def num_items(self) -> int:
+        return len(self.exact_KD)
+
+
+def vectors_of(exact_KD: Tensor, coarse: torch.dtype) -> Vectors:
+    """Return the vectors with what the first pass needs."""
+    padding = -len(exact_KD) % RUN_ITEMS
+    coarse_KD = torch.nn.functional.pad(exact_KD.to(coarse), (0, 0, 0, padding))
+    norm_K = torch.nn.functional.pad(exact_KD.norm(dim=1), (0, padding))
+    return Vectors(exact_KD, coarse_KD, norm_K)
+
+
+def coarse_numbers(wanted: str, device: torch.device) -> torch.dtype:
+    """Return the numbers of the first pass: what was asked for, or bfloat16 where the hardware multiplies it."""
+    if wanted != "auto":
+        return torch.bfloat16 if wanted == "bfloat16" else torch.float32
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    able = torch.cpu.get_capabilities()
+    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
+
+
+def rounding_of(coarse: torch.dtype, width: int) -> float:
+    """Return e: coarse and exact score of a pair differ by at most e times the product of the vectors' norms.
+
+    bfloat16 keeps 8 bits: either factor and the result are off by 2^-8 at most, that is 3 x 2^-8 and a little for the
+    products of these errors. Sums of D products in float32 are off by D x 2^-24 each (Higham, Accuracy and Stability of
+    Numerical Algorithms, 3.1), twice, and twice that for good measure.
+    """
+    sums = (width + 8) * 2.0**-22
+    return sums + (3.1 * 2.0**-8 if coarse == torch.bfloat16 else 0.0)
+
+
+class Finder:
+    """Finds best items tile by tile; keeps the memory of one tile's coarse scores."""
+
+    def __init__(self, vectors: Vectors, tile_users: int) -> None:
+        self.vectors = vectors
+        self.rounding = rounding_of(vectors.coarse_KD.dtype, vectors.exact_KD.shape[1])
+        num_padded = len(vectors.coarse_KD)
+        self.memory = torch.empty(
+            num_padded * tile_users, dtype=vectors.coarse_KD.dtype, device=vectors.coarse_KD.device
+        )
+        self.norm_G = vectors.norm_K.view(-1, RUN_ITEMS).amax(dim=1)
+
+    def best(
+        self, state_BD: Tensor, out_user: Tensor, out_item: Tensor, refused_KB: Tensor | None, how_many: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return the N best scores and items of every user, (B, N); -inf and -1 where fewer may be offered.
+
+        In   state_BD: float32, at most `tile_users` of them. out_user, out_item: pairs that are left out. refused_KB:
+             items that some of the users are not offered.
+        """
+        num_users = len(state_BD)
+        coarse_KB = self._coarse(state_BD, out_user, out_item, refused_KB)
+        top_GB = coarse_KB.view(-1, RUN_ITEMS, num_users).amax(dim=1)
+        top_BG = top_GB.T.float().contiguous()
+        doubt_B1 = state_BD.norm(dim=1, keepdim=True) * self.rounding
+        doubt_BG = doubt_B1 * self.norm_G
+        # N runs hold an item each that scores at least this, so nothing below it is among the best N.
+        least_B1 = torch.full_like(doubt_B1, -torch.inf)
+        if top_BG.shape[1] >= how_many:
+            least_B1 = (top_BG - doubt_BG).topk(how_many, dim=1).values[:, -1:]
+        may_hold_BG = (top_BG + doubt_BG >= least_B1) & (top_BG > -torch.inf)
+        is_loose_B = may_hold_BG.sum(dim=1) > max(LOOSE_RUNS * how_many, BLOCK_ITEMS // RUN_ITEMS // 16)
+        may_hold_BG[is_loose_B] = False
+        scores_BN, items_BN = self._look_into(may_hold_BG, coarse_KB, state_BD, doubt_B1, least_B1, how_many)
+        for user in is_loose_B.nonzero().flatten().tolist():
+            is_out_K = coarse_KB[: self.vectors.num_items, user] == -torch.inf
+            scores_BN[user], items_BN[user] = self._one_by_one(state_BD[user], is_out_K, how_many)
+        return scores_BN, items_BN
+
+    def _coarse(self, state_BD: Tensor, out_user: Tensor, out_item: Tensor, refused_KB: Tensor | None) -> Tensor:
+        num_padded, num_users = len(self.vectors.coarse_KD), len(state_BD)
+        coarse_KB = self.memory[: num_padded * num_users].view(num_padded, num_users)
+        torch.mm(self.vectors.coarse_KD, state_BD.to(coarse_KB.dtype).T, out=coarse_KB)
+        coarse_KB[self.vectors.num_items :] = -torch.inf
+        if refused_KB is not None:
+            coarse_KB[: self.vectors.num_items].masked_fill_(refused_KB, -torch.inf)
+        coarse_KB.view(-1)[out_item * num_users + out_user] = -torch.inf
+        return coarse_KB
+
+    def _look_into(
+        self,
+        may_hold_BG: Tensor,
+        coarse_KB: Tensor,
+        state_BD: Tensor,
+        doubt_B1: Tensor,
+        least_B1: Tensor,
+        how_many: int,
+    ) -> tuple[Tensor, Tensor]:
+        """Score again what the runs hold, and rank it."""
+        num_users = len(state_BD)
+        user_P, run_P = may_hold_BG.nonzero(as_tuple=True)
+        inside_R = torch.arange(RUN_ITEMS, device=run_P.device)
+        item_PR = run_P[:, None] * RUN_ITEMS + inside_R
+        coarse_PR = coarse_KB.view(-1)[item_PR * num_users + user_P[:, None]].float()
+        may_be_PR = coarse_PR + doubt_B1[user_P] * self.vectors.norm_K[item_PR] >= least_B1[user_P]
+        place, inside = (may_be_PR & (coarse_PR > -torch.inf)).nonzero(as_tuple=True)
+        user, item = user_P[place], item_PR[place, inside]
+        exact = (state_BD[user] * self.vectors.exact_KD[item]).sum(dim=1)
+
+        # One row per user, in the order of items, so that a stable sort leaves ties in that order.
+        count_B = torch.bincount(user, minlength=num_users)
+        column = torch.arange(len(user), device=user.device) - (count_B.cumsum(0) - count_B)[user]
+        width = max(how_many, int(count_B.max()) if num_users else 0)
+        score_BC = torch.full((num_users, width), -torch.inf, device=user.device)
+        item_BC = torch.full((num_users, width), -1, dtype=torch.long, device=user.device)
+        score_BC[user, column], item_BC[user, column] = exact, item
+        score_BC, order_BC = score_BC.sort(dim=1, descending=True, stable=True)
+        return score_BC[:, :how_many], item_BC.gather(1, order_BC[:, :how_many])
+
+    def _one_by_one(self, state_D: Tensor, is_out_K: Tensor, how_many: int) -> tuple[Tensor, Tensor]:
+        """Score all items exactly: where very many are as good as the N-th."""
+        exact_KD = self.vectors.exact_KD
+        num_blocks = -(-len(exact_KD) // BLOCK_ITEMS)
+        parts = [(state_D * block).sum(dim=1) for block in exact_KD.tensor_split(num_blocks)]
+        score_K = torch.cat(parts).masked_fill_(is_out_K, -torch.inf)
+        score_K, order_K = score_K.sort(descending=True, stable=True)
+        score_N = torch.full((how_many,), -torch.inf, device=state_D.device)
+        item_N = torch.full((how_many,), -1, dtype=torch.long, device=state_D.device)
+        num = min(how_many, int((score_K > -torch.inf).sum()))
+        score_N[:num], item_N[:num] = score_K[:num], order_K[:num]
+        return score_N, item_N

@@ -1,0 +1,38 @@
+"""The night that was published last before a date: what today's is compared with, and carried over from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from sparkrec.lake import Lake
+from sparkrec.tables import RECOMMENDATIONS, RUNS
+
+
+@dataclass(frozen=True)
+class LastNight:
+    """A published night: its rows of `recommendations`, its users, and the figures of the run that published it."""
+
+    run_date: date
+    lists: DataFrame
+    users: int
+    figures: Mapping[str, float]
+
+
+def last_night(lake: Lake, run_date: date) -> LastNight | None:
+    """Return the newest night before a date, None without one."""
+    earlier = [day for day in lake.dates(RECOMMENDATIONS) if day < run_date]
+    if not earlier:
+        return None
+    lists = lake.read(RECOMMENDATIONS).where(F.col("run_date") == F.lit(earlier[-1]))
+    users = lists.where(F.col("rank") == 1).count()
+    published = (F.col("job") == "recommend") & (F.col("status") == "complete") & (F.col("run_date") == earlier[-1])
+    run = lake.read_or_empty(RUNS).where(published).orderBy(F.desc("ended_at")).select("figures").first()
+    return LastNight(earlier[-1], lists, users, (run["figures"] or {}) if run else {})
+
+
+def lists_to_carry(last: LastNight | None, carry_over: bool) -> DataFrame | None:
+    """Return the rows that may be carried over, None where nothing is."""
+    return last.lists if last and carry_over else None

@@ -1,0 +1,62 @@
+"""Look at a group's file as it was written, beside the pasts it was made from; nothing here knows how it was made."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sparkrec.recommend.left_out import left_out
+from sparkrec.recommend.offer import NOWHERE, Offer
+from sparkrec.sequences import Ints
+
+if TYPE_CHECKING:
+    from sparkrec.recommend.groups import GroupPlan
+
+FAULTS = ("incomplete", "odd_scores", "not_on_offer", "left_out")
+"""Users whose list is not N different items, ranks 1 to N; rows with a score that is no number, with an item that the
+user's segment is not offered, with an item that the user is not offered for what the user did."""
+
+
+def look_at_group(written: pa.Table, people: pa.Table, offer: Offer, plan: "GroupPlan") -> dict[str, Any]:
+    """Return what a group's file holds: users, rows by source, FAULTS, pairs left out.
+
+    In   written: rows as they were read back. people: the users whose lists they should be.
+    """
+    top_n = plan.settings.top_n
+    row_of_user = pc.index_in(written.column("user_id"), people.column("user_id").combine_chunks())
+    user = row_of_user.combine_chunks().fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    item_idx = pc.index_in(written.column("item_id"), offer.item_id_V).combine_chunks().fill_null(0)
+    item = item_idx.to_numpy(zero_copy_only=False).astype(np.int64)
+    rank = written.column("rank").to_numpy()
+    score = written.column("score").to_numpy()
+
+    place = offer.place_V[item]
+    segment_U = offer.number_segments(people.column("segment"))
+    refused = offer.refusal_SI.numpy()[segment_U[user], np.maximum(place, 0)] != 0
+    out_user, out_item = left_out(people, plan.cuts)
+    is_out = np.isin(user << 32 | item, out_user << 32 | out_item)
+    by_source = pc.value_counts(written.column("source")).to_pylist()
+    return {
+        "users": len(people),
+        "rows": len(written),
+        "incomplete": int((~_is_complete(user, item, rank, len(people), top_n)).sum()),
+        "odd_scores": int((~np.isfinite(score)).sum()),
+        "not_on_offer": int(((place == NOWHERE) | refused).sum()),
+        "left_out": int(is_out.sum()),
+        "left_out_pairs": len(out_user),
+        "by_source": {entry["values"]: entry["counts"] for entry in by_source},
+        "users_by_segment": np.bincount(segment_U, minlength=len(offer.segments)).tolist(),
+    }
+
+
+def _is_complete(user: Ints, item: Ints, rank: Ints, num_users: int, top_n: int) -> Any:
+    """Return for every user whether the list has N rows, N different ranks from 1 to N and N different items."""
+    fits = (user >= 0) & (rank >= 1) & (rank <= top_n)
+    ranks = np.unique(user[fits] << 32 | rank[fits])
+    items = np.unique(user[fits] << 32 | item[fits])
+    return (
+        (np.bincount(user[user >= 0], minlength=num_users) == top_n)
+        & (np.bincount(ranks >> 32, minlength=num_users) == top_n)
+        & (np.bincount(items >> 32, minlength=num_users) == top_n)
+    )

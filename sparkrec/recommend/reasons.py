@@ -1,0 +1,54 @@
+"""Which item of a user's past an item is recommended for.
+
+B users   L positions   D width   N items per list   R newest different items of the past
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sparkrec.models.sequence_model import SequenceModel
+from sparkrec.sequences import Ints
+from sparkrec.tables import FIRST_ITEM, PAD
+
+
+def newest_different(item_idxs_BL: Ints, how_many: int) -> Ints:
+    """Return a user's newest different known items, (B, R), newest first; PAD where there are fewer."""
+    found = np.full((len(item_idxs_BL), how_many), PAD, dtype=np.int64)
+    for row, items in enumerate(item_idxs_BL[:, ::-1].tolist()):
+        different = [item for item in dict.fromkeys(items) if item >= FIRST_ITEM][:how_many]
+        found[row, : len(different)] = different
+    return found
+
+
+def most_alike(model: SequenceModel, past_BR: Tensor, listed_BN: Tensor) -> Tensor:
+    """Return the item of the past whose vector has the smallest angle to that of the listed item, (B, N); PAD for none.
+
+    In   past_BR, listed_BN: item indices, PAD where there is none. The listed item itself is no reason.
+    """
+    matrix_VD = model.item_matrix().float()
+    past_BRD = torch.nn.functional.normalize(matrix_VD[past_BR], dim=2)
+    listed_BND = torch.nn.functional.normalize(matrix_VD[listed_BN], dim=2)
+    return _best(torch.einsum("bnd,brd->bnr", listed_BND, past_BRD), past_BR, listed_BN)
+
+
+def most_missed(model: SequenceModel, inputs: Mapping[str, Tensor], past_BR: Tensor, listed_BN: Tensor) -> Tensor:
+    """Return the item of the past without which the score of the listed item falls most, (B, N); PAD for none."""
+    listed_BND = model.item_matrix().float()[listed_BN]
+    with_all_BD = model.last_state(inputs).float()
+    falls = []
+    for item_B in past_BR.T:
+        is_it_BL = inputs["item_idxs"] == item_B.unsqueeze(1)
+        without = {name: values_BL.masked_fill(is_it_BL, PAD) for name, values_BL in inputs.items()}
+        change_BD = with_all_BD - model.last_state(without).float()
+        falls.append(torch.einsum("bd,bnd->bn", change_BD, listed_BND))
+    return _best(torch.stack(falls, dim=2), past_BR, listed_BN)
+
+
+def _best(worth_BNR: Tensor, past_BR: Tensor, listed_BN: Tensor) -> Tensor:
+    is_none_BNR = (past_BR[:, None, :] == PAD) | (past_BR[:, None, :] == listed_BN[:, :, None])
+    worth_BN, place_BN = worth_BNR.masked_fill(is_none_BNR, -torch.inf).max(dim=2)
+    reason_BN = past_BR.gather(1, place_BN)
+    return torch.where((worth_BN > -torch.inf) & (listed_BN != PAD), reason_BN, PAD)

@@ -1,0 +1,313 @@
+"""The job: a night is published whole or not at all, goes on where it was cut off, carries over what is the same."""
+
+import shutil
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import polars as pl
+import pytest
+import torch
+from pyspark.sql import SparkSession
+
+from sparkrec.errors import SparkrecError
+from sparkrec.job import Run, now
+from sparkrec.lake import Lake
+from sparkrec.models.registry import build_model
+from sparkrec.models.sequence_model import ModelShape
+from sparkrec.models.store import Card, save_model
+from sparkrec.sample.write import SampleSize, write_sample
+from sparkrec.tables import ITEMS, MODELS
+from tests.conftest import ROOT
+from tests.running import commits, content, prepare_night, run_job, table
+
+FIRST, SECOND = 2, 3
+"""Days of March 2024."""
+SIZE = SampleSize(num_events=4000, num_users=150, num_items=120, num_days=3)
+GROUPS = ("--set", "recommend.group_users=10")
+
+
+def add_model(spark: SparkSession, root: Path, day: int, version: str, status: str = "candidate", **more: Any) -> None:
+    """Add a model with random weights, as train would leave one."""
+    lake = Lake(spark, str(root))
+    size = int(table(root, "items")["item_idx"].max()) + 1  # type: ignore[arg-type]
+    torch.manual_seed(7)
+    shape = ModelShape(size, 12, 16, 1, 2, 0.0)
+    model = build_model("sasrec", shape)
+    model.is_known_V[2:] = True
+    folder = lake.model_root() / version
+    save_model(folder, model, Card(version, "sasrec", shape, lake.lineage(ITEMS)))
+    row = {
+        "model_version": version, "run_date": date(2024, 3, day), "model": "sasrec", "path": str(folder),
+        "vocabulary_lineage": lake.lineage(ITEMS), "vocabulary_size": size, "settings_hash": "", "tables_read": {},
+        "metrics": {}, "status": status, "trained_at": now(),
+    }  # fmt: skip
+    lake.append(MODELS, [{**row, **more}])
+
+
+@pytest.fixture(scope="module")
+def two_nights(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A lake whose first night is prepared and has a candidate, and one where that night is published and the second
+    is prepared; the model of the first is to score both."""
+    import os
+
+    os.chdir(ROOT)
+    folder = tmp_path_factory.mktemp("nights")
+    write_sample(folder / "sample", SIZE)
+    prepare_night(spark, folder / "one", folder / "sample", FIRST)
+    add_model(spark, folder / "one", FIRST, "first")
+    shutil.copytree(folder / "one", folder / "two")
+    recommend(spark, folder / "two", FIRST)
+    prepare_night(spark, folder / "two", folder / "sample", SECOND)
+    return folder / "one", folder / "two"
+
+
+@pytest.fixture
+def one(two_nights: tuple[Path, Path], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(two_nights[0], tmp_path / "lake"))
+
+
+@pytest.fixture
+def two(two_nights: tuple[Path, Path], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(two_nights[1], tmp_path / "lake"))
+
+
+def recommend(spark: SparkSession, lake: Path, day: int, *more: object) -> Run:
+    # Random weights: what they recommend is not what the checks are for.
+    lenient = ("--set", "recommend.max_concentration=1", "--set", "recommend.max_drift=9")
+    return run_job(spark, "recommend", "--lake", lake, "--date", f"2024-03-0{day}", *lenient, *more)
+
+
+def night(lake: Path, day: int) -> pl.DataFrame:
+    return table(lake, "recommendations").filter(run_date=date(2024, 3, day)).sort("user_id", "rank")
+
+
+def write_input(lake: Path, name: str, rows: Sequence[dict[str, object]]) -> None:
+    deltalake.write_deltalake(str(lake / name), pl.DataFrame(list(rows), infer_schema_length=None).to_arrow())
+
+
+def most(lake: Path) -> str:
+    """Return the category of most items."""
+    return str(table(lake, "items")["category"].drop_nulls().value_counts().sort("count")["category"][-1])
+
+
+def newest_run(lake: Path) -> dict[str, Any]:
+    return table(lake, "runs").filter(job="recommend").sort("started_at").to_dicts()[-1]
+
+
+def refused(spark: SparkSession, lake: Path, day: int, told: str, *more: object) -> dict[str, Any]:
+    """Check that a night is refused, that readers see what they saw, and return the run's row."""
+    names = ("recommendations", "models")
+    before = {name: content(lake, name) for name in names if (lake / name).exists()}
+    num = commits(lake)
+    with pytest.raises(SparkrecError, match=told):
+        recommend(spark, lake, day, *more)
+    assert {name: content(lake, name) for name in before} == before
+    assert {name: num_commits for name, num_commits in commits(lake).items() if name != "runs"} == {
+        name: num_commits for name, num_commits in num.items() if name != "runs"
+    }
+    run = newest_run(lake)
+    assert run["status"] == "failed"
+    return run
+
+
+def test_a_published_night_leaves_its_figures_and_nothing_else(spark: SparkSession, one: Path) -> None:
+    recommend(spark, one, FIRST, *GROUPS)
+    rows = night(one, FIRST)
+    users = table(one, "histories")["user_id"]
+    assert rows.group_by("user_id").agg(pl.col("rank")).select("rank").to_series().to_list() == [
+        list(range(1, 11))
+    ] * len(users)
+    assert set(rows["user_id"]) == set(users)
+    figures = newest_run(one)["figures"]
+    assert figures["users"] == len(users)
+    assert figures["source model"] == len(rows.filter(source="model"))
+    assert 0 < figures["coverage"] <= 1
+    assert figures["coverage"] == rows["item_id"].n_unique() / len(table(one, "items"))
+    assert "overlap" not in figures
+    assert not list((one / "_scored").glob("*"))
+    assert not list(one.glob("**/*.writing"))
+    assert table(one, "models")["status"].to_list() == ["champion"]
+    files = deltalake.DeltaTable(one / "recommendations").get_add_actions(flatten=True)
+    assert pl.DataFrame(files)["num_records"].sum() == len(rows)
+
+
+def test_groups_and_partitions_change_no_row(spark: SparkSession, one: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(one, tmp_path / "other"))
+    recommend(spark, one, FIRST)
+    spark.conf.set("spark.sql.files.maxPartitionBytes", "4096")
+    try:
+        recommend(spark, other, FIRST, "--set", "recommend.group_users=4")
+    finally:
+        spark.conf.unset("spark.sql.files.maxPartitionBytes")
+    assert content(one, "recommendations") == content(other, "recommendations")
+    assert len(deltalake.DeltaTable(other / "recommendations").file_uris()) > 15
+
+
+def test_a_date_published_again_has_the_same_rows_once(spark: SparkSession, one: Path) -> None:
+    recommend(spark, one, FIRST, *GROUPS)
+    before = content(one, "recommendations")
+    recommend(spark, one, FIRST, *GROUPS)
+    assert content(one, "recommendations") == before
+    recommend(spark, one, FIRST)
+    assert content(one, "recommendations") == before
+
+
+def test_a_night_that_was_cut_off_scores_only_what_is_missing(spark: SparkSession, two: Path, tmp_path: Path) -> None:
+    unbroken = Path(shutil.copytree(two, tmp_path / "unbroken"))
+    recommend(spark, unbroken, SECOND, *GROUPS)
+    refused(spark, two, SECOND, "not published", *GROUPS, "--set", "recommend.min_coverage=1")
+    staged = sorted((two / "_scored" / f"2024-03-0{SECOND}" / "recommendations").glob("*/*.parquet"))
+    assert len(staged) > 5
+    for number, file in enumerate(staged):
+        if number % 3 == 0:
+            file.unlink()
+        if number % 3 == 1:
+            file.with_suffix(".json").unlink()  # written, and the kill came before anybody looked at it
+    kept = {file: file.stat().st_mtime_ns for number, file in enumerate(staged) if number % 3 == 2}
+    users_kept = sum(pl.read_parquet(file)["user_id"].n_unique() for file in kept)
+    run = recommend(spark, two, SECOND, *GROUPS)
+    assert run.figures["reused"] == users_kept
+    assert content(two, "recommendations") == content(unbroken, "recommendations")
+    published = two / "recommendations" / f"run_date=2024-03-0{SECOND}"
+    assert all((published / file.name).stat().st_mtime_ns == moment for file, moment in kept.items())
+
+
+def test_what_was_staged_for_other_settings_is_not_taken(spark: SparkSession, one: Path, tmp_path: Path) -> None:
+    unbroken = Path(shutil.copytree(one, tmp_path / "unbroken"))
+    refused(spark, one, FIRST, "not published", *GROUPS, "--set", "recommend.min_coverage=1")
+    write_input(one, "rules", [{"rule": "deny", "category": most(one)}])
+    write_input(unbroken, "rules", [{"rule": "deny", "category": most(one)}])
+    assert recommend(spark, one, FIRST, *GROUPS).figures["reused"] == 0
+    recommend(spark, unbroken, FIRST, *GROUPS)
+    assert content(one, "recommendations") == content(unbroken, "recommendations")
+
+
+def test_the_audience_gets_lists_users_never_seen_included(spark: SparkSession, one: Path) -> None:
+    known = sorted(table(one, "histories")["user_id"])[:30]
+    rows = [{"user_id": user, "segment": "kids" if n % 2 else None} for n, user in enumerate([*known, "new", "newer"])]
+    write_input(one, "audience", [*rows, rows[0]])
+    write_input(one, "rules", [{"rule": "deny", "category": most(one), "segment": "kids"}])
+    denied = set(table(one, "items").filter(category=most(one))["item_id"])
+    run = recommend(spark, one, FIRST)
+    found = night(one, FIRST)
+    assert set(found["user_id"]) == {*known, "new", "newer"}
+    assert set(found.filter(user_id="new")["source"]) <= {
+        "popular_7_days: never seen", "popular_all_time: never seen"
+    }  # fmt: skip
+    kids = {row["user_id"] for row in rows if row["segment"]}
+    assert not denied & set(found.filter(pl.col("user_id").is_in(kids))["item_id"])
+    assert denied & set(found.filter(~pl.col("user_id").is_in(kids))["item_id"])
+    assert run.figures["removed rule deny"] == len(denied) * len(kids)
+    assert run.rows_in == 32
+
+
+def test_an_empty_audience_a_wrong_one_and_a_wrong_rule_are_refused(spark: SparkSession, one: Path) -> None:
+    write_input(one, "audience", [{"segment": "kids"}])
+    with pytest.raises(SparkrecError, match="audience: wanted a column user_id, found segment"):
+        recommend(spark, one, FIRST)
+    shutil.rmtree(one / "audience")
+    write_input(one, "audience", [{"user_id": "x"}])
+    deltalake.DeltaTable(one / "audience").delete()
+    with pytest.raises(SparkrecError, match="audience: names no user"):
+        recommend(spark, one, FIRST)
+    shutil.rmtree(one / "audience")
+    write_input(one, "rules", [{"rule": "forbid", "item_id": "x"}])
+    with pytest.raises(SparkrecError, match=r"rules: 1 rule\(s\) refused"):
+        recommend(spark, one, FIRST)
+
+
+def test_a_night_with_a_tenth_of_the_users_is_refused_and_can_be_forced(spark: SparkSession, two: Path) -> None:
+    users = sorted(night(two, FIRST)["user_id"].unique())
+    write_input(two, "audience", [{"user_id": user} for user in users[: len(users) // 10]])
+    run = refused(spark, two, SECOND, "min_user_share 0.5")
+    assert run["figures"]["user_share"] == pytest.approx(0.1, abs=0.01)
+    assert "users, as a share of the last night's" in run["message"]
+    forced = recommend(spark, two, SECOND, "--force")
+    assert "published by --force although 0.0" in forced.messages[0]
+    assert forced.figures["reused"] == len(users) // 10
+    assert night(two, SECOND)["user_id"].n_unique() == len(users) // 10
+    assert newest_run(two)["message"].startswith("published by --force")
+
+
+def test_an_untrained_candidate_is_refused_and_the_champion_may_step_in(spark: SparkSession, two: Path) -> None:
+    metrics = {"validation_ndcg10": 0.001, "validation_champion_ndcg10": 0.3}
+    add_model(spark, two, SECOND, "untrained", metrics=metrics)
+    run = refused(spark, two, SECOND, "candidate untrained did not pass: validation NDCG@10 0.0010, champion 0.3000")
+    assert run["figures"]["validation_ndcg10"] == 0.001
+    assert not (two / "_scored" / f"2024-03-0{SECOND}").exists(), "refused before anything is scored"
+    recommend(spark, two, SECOND, "--set", "recommend.failed_candidate=champion")
+    assert set(night(two, SECOND)["model_version"]) == {"first"}
+    recommend(spark, two, SECOND, "--force")
+    assert set(night(two, SECOND)["model_version"]) == {"untrained"}
+
+
+def test_a_model_of_another_vocabulary_and_an_empty_stock_are_refused(spark: SparkSession, two: Path) -> None:
+    add_model(spark, two, SECOND, "strange", vocabulary_lineage="elsewhere")
+    refused(spark, two, SECOND, "model strange: trained on vocabulary elsewhere")
+    shutil.rmtree(two / "models")
+    add_model(spark, two, SECOND, "mine")
+    write_input(two, "rules", [{"rule": "allow", "item_id": "nowhere"}])
+    for force in ((), ("--force",)):
+        refused(spark, two, SECOND, "0 items are on offer", *force)
+
+
+def test_lists_of_users_without_change_are_carried_over_and_equal_new_ones(
+    spark: SparkSession, two: Path, tmp_path: Path
+) -> None:
+    anew = Path(shutil.copytree(two, tmp_path / "anew"))
+    recommend(spark, anew, SECOND)
+    run = recommend(spark, two, SECOND, "--set", "recommend.carry_over=true")
+    assert content(two, "recommendations") == content(anew, "recommendations")
+    joined = night(two, FIRST).filter(rank=1).join(night(two, SECOND).filter(rank=1), on=["user_id", "made_from"])
+    assert 0 < run.figures["carried"] == len(joined) < run.figures["users"]
+    news = table(two, "events").filter(pl.col("event_date") == date(2024, 3, SECOND))["user_id"]
+    assert not set(joined["user_id"]) & set(news)
+
+
+def test_nothing_is_carried_over_where_filters_or_stock_changed(spark: SparkSession, two: Path) -> None:
+    write_input(two, "rules", [{"rule": "deny", "category": most(two)}])
+    run = recommend(spark, two, SECOND, "--set", "recommend.carry_over=true")
+    assert run.figures["carried"] == 0
+    other_filter = ("--set", 'recommend.leave_out={"purchase": 30}')
+    assert recommend(spark, two, SECOND, "--set", "recommend.carry_over=true", *other_filter).figures["carried"] == 0
+
+
+def test_days_that_run_out_make_a_list_anew(spark: SparkSession, two: Path, tmp_path: Path) -> None:
+    one_day = ("--set", 'recommend.leave_out={"view": 1, "purchase": null}')
+    recommend(spark, two, FIRST, *one_day)
+    anew = Path(shutil.copytree(two, tmp_path / "anew"))
+    recommend(spark, anew, SECOND, *one_day)
+    run = recommend(spark, two, SECOND, *one_day, "--set", "recommend.carry_over=true")
+    assert content(two, "recommendations") == content(anew, "recommendations")
+    assert run.figures["carried"] < len(table(two, "histories")) / 2, "views of the first day may be offered again"
+
+
+def test_nights_are_kept_for_as_long_as_the_setting_says(spark: SparkSession, two: Path) -> None:
+    recommend(spark, two, SECOND, "--set", "recommend.keep_days=2")
+    assert set(table(two, "recommendations")["run_date"]) == {date(2024, 3, FIRST), date(2024, 3, SECOND)}
+    recommend(spark, two, SECOND, "--set", "recommend.keep_days=1")
+    assert set(table(two, "recommendations")["run_date"]) == {date(2024, 3, SECOND)}
+
+
+def test_an_older_night_can_be_made_again_when_a_newer_one_is_prepared(spark: SparkSession, two: Path) -> None:
+    before = night(two, FIRST)
+    run = recommend(spark, two, FIRST, *GROUPS)
+    assert "rebuilt from events" in run.messages[0]
+    assert night(two, FIRST).equals(before)
+
+
+def test_variety_reasons_and_their_cost_come_with_the_night(spark: SparkSession, one: Path) -> None:
+    plain = recommend(spark, one, FIRST)
+    assert "ndcg_varied" not in plain.figures
+    before = night(one, FIRST)
+    recommend(spark, one, FIRST, "--set", "recommend.diversity=0.5", "--set", "recommend.reasons=similar")
+    found = night(one, FIRST)
+    assert not found.select("user_id", "rank", "item_id").equals(before.select("user_id", "rank", "item_id"))
+    told = found.filter(source="model")
+    assert told["because_item_id"].null_count() < len(told) / 2
+    pairs = told.drop_nulls("because_item_id").select("user_id", item_id="because_item_id")
+    past = table(one, "events").select("user_id", "item_id").drop_nulls()
+    assert not len(pairs.join(past, on=["user_id", "item_id"], how="anti"))
