@@ -1,7 +1,7 @@
-# sparkrec: `make` lists the targets. Variables: CONFIG, DATE, LAKE, SOURCE, INPUT, MASTER, SET="section.key=value …".
+# sparkrec: `make` lists the targets. Variables: CONFIG, DATE, LAKE, SOURCE, INPUT, MASTER, FORCE=1, SET="section.key=value …".
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install sample nightly prepare window train recommend evaluate test check faults cluster-night bench-prepare bench-prepare-large bench-skew bench-billion bench-feed bench-train docs lock clean
+.PHONY: help install sample nightly prepare window train recommend evaluate test check faults cluster-night bench-prepare bench-prepare-large bench-skew bench-billion bench-feed bench-train bench-recommend docs lock clean
 
 # Another Spark that this shell was set up for would be used in place of ours.
 unexport SPARK_HOME SPARK_CONF_DIR PYSPARK_PYTHON PYSPARK_DRIVER_PYTHON
@@ -9,13 +9,14 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 submit = spark-submit $(if $(MASTER),--master $(MASTER)) jobs/$(1).py \
 	$(if $(CONFIG),--config $(CONFIG)) $(if $(DATE),--date $(DATE)) $(if $(LAKE),--lake $(LAKE)) \
 	$(foreach setting,$(SET),--set $(setting)) $(2)
+force = $(if $(FORCE),--force)
 clicks = $(if $(SOURCE),--source $(SOURCE)) $(if $(INPUT),--input '$(INPUT)')
 # The sample is made only where no clicks of one's own are named.
 need_sample = $(if $(SOURCE)$(INPUT),,python -m sparkrec.sample --if-missing)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo 'Variables: CONFIG=conf/local.yaml DATE=YYYY-MM-DD LAKE=lake SOURCE=conf/sources/….yaml INPUT=path MASTER=spark://… SET="section.key=value …"'
+	@echo 'Variables: CONFIG=conf/local.yaml DATE=YYYY-MM-DD LAKE=lake SOURCE=conf/sources/….yaml INPUT=path MASTER=spark://… FORCE=1 SET="section.key=value …"'
 
 install: ## Python environment, Delta jars, Spark defaults; does nothing the second time
 	@./install/install.sh
@@ -27,7 +28,7 @@ sample: install ## make a clickstream in sample/; EVENTS USERS ITEMS DAYS SEED F
 
 nightly: install ## all five stages for one date, on the sample or on SOURCE and INPUT
 	@$(need_sample)
-	@$(call submit,nightly,$(clicks))
+	@$(call submit,nightly,$(clicks) $(force))
 
 prepare: install ## stage 1: raw clicks -> events, quarantine, items, item_days, histories
 	@$(need_sample)
@@ -40,7 +41,7 @@ train: install ## stage 3: windows -> a model and its held-out figures
 	@$(call submit,train)
 
 recommend: install ## stage 4: histories and a model -> top N per user, checked and published
-	@$(call submit,recommend)
+	@$(call submit,recommend,$(force))
 
 evaluate: install ## stage 5: held-out targets -> hit rate and NDCG beside most-popular
 	@$(call submit,evaluate)
@@ -52,7 +53,7 @@ check: install ## ruff, mypy --strict, tests of the architecture
 	@ruff check . && ruff format --check -q . && mypy && python -m pytest tests/test_architecture.py tests/test_config.py tests/test_docs.py
 
 faults: install ## scripted faults and kills at every stage (longer than the tests)
-	@python benchmarks/faults.py; first=$$?; python benchmarks/train_faults.py && exit $$first
+	@failed=0; for script in faults train_faults recommend_faults; do python benchmarks/$$script.py || failed=1; done; exit $$failed
 
 cluster-night: install ## the sample's night on a standalone Spark cluster of two workers on this machine
 	@python benchmarks/cluster_night.py
@@ -74,6 +75,9 @@ bench-feed: install ## windows of 20 million events, and how fast the feed hands
 
 bench-train: install ## training on Amazon Beauty beside RecTools, ten CPU minutes each, and two ranks against one
 	@python benchmarks/bench_train.py
+
+bench-recommend: install ## top 20 of 100,000 users among 50,000 items beside implicit and Spark ALS; ten times the users
+	@python benchmarks/bench_recommend.py
 
 docs: install ## write docs/tables.md from the contracts
 	@python docs/write_tables.py

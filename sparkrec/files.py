@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 from deltalake.transaction import AddAction, CommitProperties, RemoveAction
 
 
@@ -24,8 +24,10 @@ class NewFile:
     num_rows: int
     size_bytes: int
     lows: dict[str, Any] = field(default_factory=dict)
-    """Smallest values of some columns, for data skipping; `highs` likewise."""
+    """Smallest values of all columns that are no lists, for data skipping (`parquet.bounds_of`); `highs` likewise."""
     highs: dict[str, Any] = field(default_factory=dict)
+    nulls: dict[str, int] = field(default_factory=dict)
+    """How many nulls they have."""
 
 
 def is_table(path: str) -> bool:
@@ -38,7 +40,9 @@ def newest_version(path: str) -> int:
 
 def append_rows(path: str, rows: Sequence[dict[str, Any]]) -> None:
     """Add rows, a mapping of column names each, to the table in one commit."""
-    pl.DataFrame(rows, schema=pl.scan_delta(path).collect_schema()).write_delta(path, mode="append")
+    told = pl.DataFrame(rows, schema=pl.scan_delta(path).collect_schema())
+    # Views of strings, Polars' own kind, would stand in the file, and PyArrow cannot compare them with strings.
+    write_deltalake(path, told.to_arrow(compat_level=pl.CompatLevel.oldest()), mode="append")
 
 
 def list_files(path: str) -> pl.DataFrame:
@@ -61,11 +65,13 @@ def commit_files(path: str, new: Sequence[NewFile], removed: Iterable[dict[str, 
     for file in new:
         (root / file.path).parent.mkdir(parents=True, exist_ok=True)
         (staging / file.path).replace(root / file.path)
-        nulls: dict[str, int] = {}
-        stats = {"numRecords": file.num_rows, "minValues": file.lows, "maxValues": file.highs, "nullCount": nulls}
-        actions.append(
-            AddAction(file.path, file.size_bytes, file.partition, moment, True, json.dumps(stats, default=str))
-        )
+        stats = {
+            "numRecords": file.num_rows,
+            "minValues": file.lows,
+            "maxValues": file.highs,
+            "nullCount": file.nulls,
+        }
+        actions.append(AddAction(file.path, file.size_bytes, file.partition, moment, True, json.dumps(stats)))
     names = table.metadata().partition_columns
     for row in removed:
         values: dict[str, str | None] = {name: str(row[f"partition.{name}"]) for name in names}

@@ -215,7 +215,7 @@ def test_files_hold_one_split_each_and_do_not_depend_on_partitions(spark: SparkS
     assert len(found[0]) == 6
     files = [pq.ParquetFile(folder / path) for path in found[1]]
     for file, told_of in zip(files, told, strict=True):
-        assert set(file.read().column("split").to_pylist()) == {told_of["ends"][0]["split"]}
+        assert set(file.read().column("split").to_pylist()) == {told_of["bounds"][0]["split"]}
         assert {field.name for field in file.schema_arrow} == set(WINDOWS.schema.names) - {"run_date"}
         sizes = [file.metadata.row_group(n).num_rows for n in range(file.metadata.num_row_groups)]
         assert max(sizes) <= 32
@@ -241,7 +241,7 @@ def test_nothing_to_learn_from_is_refused(spark: SparkSession) -> None:
     with pytest.raises(RefusedError, match="nothing to learn from"):
         check_material(frame, np.array([0, 0, 1]), WindowSettings(), date(2024, 3, 1))
     with pytest.raises(RefusedError, match="no training windows, 3 validation"):
-        check_splits([{"num": 3, "ends": ({"split": "validation"}, {})}], "windows 2024-03-01")
+        check_splits([{"num": 3, "bounds": ({"split": "validation"}, {}, {})}], "windows 2024-03-01")
 
 
 def test_held_out_items_are_counted_from_histories_as_windows_hold_them_out(spark: SparkSession) -> None:

@@ -143,9 +143,8 @@ def _of_users(histories: list[pl.LazyFrame], people: pl.DataFrame) -> pl.DataFra
 def _write(plan: NightPlan, bucket: int, rows: pl.DataFrame | pl.LazyFrame, as_of: date) -> dict[str, Any]:
     names = [name for name in HISTORIES.schema.names if name != "user_bucket"]
     written = rows.with_columns(pl.lit(as_of).alias("as_of")).select(names)
-    reach = {"as_of": str(as_of)}
     partition = {"user_bucket": str(bucket)}
-    return write_part(written, plan.folder("histories"), f"{as_of}", partition, (reach, reach), ROW_GROUP_USERS)
+    return write_part(written, plan.folder("histories"), f"{as_of}", partition, ROW_GROUP_USERS)
 
 
 def _instant(name: str) -> pl.Expr:

@@ -78,17 +78,7 @@ def write_events(plan: NightPlan, bucket: int, rows: pl.DataFrame, day: date, na
         pl.col("run_date").fill_null(plan.run_date),
         pl.lit(bucket, dtype=pl.Int32).alias("user_bucket"),
     )
-    ends = written.select(
-        pl.col("event_ts").min().dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").alias("first_ts"),
-        # Statistics hold milliseconds; rounded down, a newest event would be skipped.
-        pl.col("event_ts").max().dt.offset_by("1ms").dt.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").alias("last_ts"),
-        pl.col("run_date").min().cast(pl.String).alias("first_run"),
-        pl.col("run_date").max().cast(pl.String).alias("last_run"),
-    ).row(0, named=True)
-    lows = {"user_bucket": bucket, "event_ts": ends["first_ts"], "run_date": ends["first_run"]}
-    highs = {"user_bucket": bucket, "event_ts": ends["last_ts"], "run_date": ends["last_run"]}
-    partition = {"event_date": str(day)}
-    return write_part(written, plan.folder("events"), f"{plan.run_date}-{name}", partition, (lows, highs))
+    return write_part(written, plan.folder("events"), f"{plan.run_date}-{name}", {"event_date": str(day)})
 
 
 def _write_patches(

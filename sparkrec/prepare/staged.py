@@ -9,7 +9,7 @@ import polars as pl
 
 from sparkrec.contract import Table
 from sparkrec.files import NewFile
-from sparkrec.parquet import open_file
+from sparkrec.parquet import bounds_of, open_file
 
 
 def write_part(
@@ -17,13 +17,11 @@ def write_part(
     folder: Path,
     name: str,
     partition: dict[str, str] | None = None,
-    ends: tuple[dict[str, Any], dict[str, Any]] = ({}, {}),
     row_group_rows: int | None = None,
 ) -> dict[str, Any]:
     """Write a file that a table shall keep; return the report that `new_files` turns into what a commit needs.
 
-    In   rows: a LazyFrame is written while it is read, and never held. folder: the table's under staging. ends:
-         smallest and largest values of some columns.
+    In   rows: a LazyFrame is written while it is read, and never held. folder: the table's under staging.
     """
     values = partition or {}
     # The name is new each time, so that a task which runs twice does not write into its first file.
@@ -35,12 +33,10 @@ def write_part(
     else:
         rows.write_parquet(folder / file, compression="zstd", compression_level=1, row_group_size=row_group_rows)
         num_rows = len(rows)
-    return file_report(folder, file, values, num_rows, ends)
+    return file_report(folder, file, values, num_rows)
 
 
-def file_report(
-    folder: Path, file: str, partition: dict[str, str], num_rows: int, ends: tuple[dict[str, Any], dict[str, Any]]
-) -> dict[str, Any]:
+def file_report(folder: Path, file: str, partition: dict[str, str], num_rows: int) -> dict[str, Any]:
     """Return what a task reports of a file that it wrote under the table's folder in staging; see `new_files`."""
     return {
         "kind": "file",
@@ -49,14 +45,14 @@ def file_report(
         "partition": partition,
         "num": num_rows,
         "size": (folder / file).stat().st_size,
-        "ends": ends,
+        "bounds": bounds_of(folder / file),
     }
 
 
 def new_files(told: Iterable[dict[str, Any]], table: Table) -> list[NewFile]:
     """Return a table's files among the reports of tasks."""
     return [
-        NewFile(row["path"], row["partition"], row["num"], row["size"], *row["ends"])
+        NewFile(row["path"], row["partition"], row["num"], row["size"], *row["bounds"])
         for row in told
         if row["kind"] == "file" and row["table"] == table.name
     ]

@@ -85,16 +85,16 @@ class Finder:
         coarse_KB = self._coarse(state_BD, out_user, out_item, refused_KB)
         top_GB = coarse_KB.view(-1, RUN_ITEMS, num_users).amax(dim=1)
         top_BG = top_GB.T.float().contiguous()
-        doubt_B1 = state_BD.norm(dim=1, keepdim=True) * self.rounding
-        doubt_BG = doubt_B1 * self.norm_G
+        doubt_BG = state_BD.norm(dim=1, keepdim=True) * (self.rounding * self.norm_G)
         # N runs hold an item each that scores at least this, so nothing below it is among the best N.
-        least_B1 = torch.full_like(doubt_B1, -torch.inf)
+        least_B1 = torch.full((num_users, 1), -torch.inf, device=state_BD.device)
         if top_BG.shape[1] >= how_many:
             least_B1 = (top_BG - doubt_BG).topk(how_many, dim=1).values[:, -1:]
-        may_hold_BG = (top_BG + doubt_BG >= least_B1) & (top_BG > -torch.inf)
+        threshold_BG = least_B1 - doubt_BG
+        may_hold_BG = (top_BG >= threshold_BG) & (top_BG > -torch.inf)
         is_loose_B = may_hold_BG.sum(dim=1) > max(LOOSE_RUNS * how_many, BLOCK_ITEMS // RUN_ITEMS // 16)
         may_hold_BG[is_loose_B] = False
-        scores_BN, items_BN = self._look_into(may_hold_BG, coarse_KB, state_BD, doubt_B1, least_B1, how_many)
+        scores_BN, items_BN = self._look_into(may_hold_BG, threshold_BG, coarse_KB, state_BD, how_many)
         for user in is_loose_B.nonzero().flatten().tolist():
             is_out_K = coarse_KB[: self.vectors.num_items, user] == -torch.inf
             scores_BN[user], items_BN[user] = self._one_by_one(state_BD[user], is_out_K, how_many)
@@ -113,21 +113,19 @@ class Finder:
     def _look_into(
         self,
         may_hold_BG: Tensor,
+        threshold_BG: Tensor,
         coarse_KB: Tensor,
         state_BD: Tensor,
-        doubt_B1: Tensor,
-        least_B1: Tensor,
         how_many: int,
     ) -> tuple[Tensor, Tensor]:
         """Score again what the runs hold, and rank it."""
         num_users = len(state_BD)
         user_P, run_P = may_hold_BG.nonzero(as_tuple=True)
-        inside_R = torch.arange(RUN_ITEMS, device=run_P.device)
-        item_PR = run_P[:, None] * RUN_ITEMS + inside_R
-        coarse_PR = coarse_KB.view(-1)[item_PR * num_users + user_P[:, None]].float()
-        may_be_PR = coarse_PR + doubt_B1[user_P] * self.vectors.norm_K[item_PR] >= least_B1[user_P]
-        place, inside = (may_be_PR & (coarse_PR > -torch.inf)).nonzero(as_tuple=True)
-        user, item = user_P[place], item_PR[place, inside]
+        inside_R = torch.arange(0, RUN_ITEMS * num_users, num_users, device=run_P.device)
+        coarse_PR = coarse_KB.view(-1)[(run_P * RUN_ITEMS * num_users + user_P)[:, None] + inside_R].float()
+        threshold_P1 = threshold_BG[user_P, run_P].unsqueeze(1)
+        place, inside = ((coarse_PR >= threshold_P1) & (coarse_PR > -torch.inf)).nonzero(as_tuple=True)
+        user, item = user_P[place], run_P[place] * RUN_ITEMS + inside
         exact = (state_BD[user] * self.vectors.exact_KD[item]).sum(dim=1)
 
         # One row per user, in the order of items, so that a stable sort leaves ties in that order.

@@ -19,6 +19,8 @@ from sparkrec.recommend.score import MODEL
 Figures = dict[str, float]
 OVERLAP_USERS = 100_000
 """Lists of about so many users are compared with those of the last night."""
+PARTS = ("read", "encode", "score", "reasons", "fill up", "rows", "write", "look")
+"""What workers' CPU seconds are counted by."""
 ROOM = 20
 """Concentration is judged where so many times N items are on offer, and so many users get lists."""
 
@@ -43,7 +45,7 @@ def figures_of_groups(
     for (reason, segment), num_items in refusals.items():
         users = by_segment[offer.segments.index(segment)]
         found[f"removed {reason}"] = found.get(f"removed {reason}", 0.0) + float(num_items * users)
-    for part in ("read", "encode", "score", "fill up", "reasons"):
+    for part in PARTS:
         found[f"cpu_s {part}"] = sum(report["cpu"].get(part, 0.0) for report in told)
     return found | shares(report["input"] for report in told)
 

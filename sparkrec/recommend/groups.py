@@ -97,19 +97,22 @@ def stage_group(people: pa.Table, plan: GroupPlan) -> dict[str, Any]:
     scorer.ranking.passed_over = 0
     is_carried = people.column("carried").is_valid()
     to_score, to_carry = people.filter(pc.invert(is_carried)), people.filter(is_carried)
-    parts = [carried_rows(to_carry, plan.model_version)] if len(to_carry) else []
-    if len(to_score):
-        parts.append(scored_rows(to_score, scorer.score(to_score), scorer.offer, plan.model_version))
-    rows = in_order(pa.concat_tables(parts))
+    lists = scorer.score(to_score) if len(to_score) else None
+    with scorer.timed("rows"):
+        parts = [carried_rows(to_carry, plan.model_version)] if len(to_carry) else []
+        parts += [scored_rows(to_score, lists, scorer.offer, plan.model_version)] if lists else []
+        rows = in_order(pa.concat_tables(parts))
 
     file.parent.mkdir(parents=True, exist_ok=True)
     aside = file.with_suffix(f".{uuid.uuid4().hex}.writing")  # a task may run twice at once
-    pq.write_table(rows, aside, row_group_size=ROW_GROUP_ROWS, compression="zstd", compression_level=1)
-    figures = look_at_group(pq.read_table(aside, partitioning=None), people, scorer.offer, plan)
+    with scorer.timed("write"):
+        pq.write_table(rows, aside, row_group_size=ROW_GROUP_ROWS, compression="zstd", compression_level=1)
+    with scorer.timed("look"):
+        figures = look_at_group(pq.read_table(aside, partitioning=None), people, scorer.offer, plan)
     aside.rename(file)
     partition = {str(RECOMMENDATIONS.partition): str(plan.run_date)}
     report = {
-        **file_report(plan.staging, f"{name}.parquet", partition, len(rows), ({}, {})),
+        **file_report(plan.staging, f"{name}.parquet", partition, len(rows)),
         **figures,
         "carried": len(to_carry),
         "reused": 0,

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from sparkrec.recommend.left_out import left_out
 from sparkrec.recommend.offer import NOWHERE, Offer
-from sparkrec.sequences import Ints
+from sparkrec.sequences import Ints, sorted_set
 
 if TYPE_CHECKING:
     from sparkrec.recommend.groups import GroupPlan
@@ -35,7 +35,8 @@ def look_at_group(written: pa.Table, people: pa.Table, offer: Offer, plan: "Grou
     segment_U = offer.number_segments(people.column("segment"))
     refused = offer.refusal_SI.numpy()[segment_U[user], np.maximum(place, 0)] != 0
     out_user, out_item = left_out(people, plan.cuts)
-    is_out = np.isin(user << 32 | item, out_user << 32 | out_item)
+    # numpy's own sets are ten times slower.
+    is_out = _is_among(user << 32 | item, out_user << 32 | out_item)
     by_source = pc.value_counts(written.column("source")).to_pylist()
     return {
         "users": len(people),
@@ -50,11 +51,16 @@ def look_at_group(written: pa.Table, people: pa.Table, offer: Offer, plan: "Grou
     }
 
 
+def _is_among(keys: Ints, sorted_keys: Ints) -> Any:
+    place = np.minimum(np.searchsorted(sorted_keys, keys), max(0, len(sorted_keys) - 1))
+    return sorted_keys[place] == keys if len(sorted_keys) else np.zeros(len(keys), dtype=bool)
+
+
 def _is_complete(user: Ints, item: Ints, rank: Ints, num_users: int, top_n: int) -> Any:
     """Return for every user whether the list has N rows, N different ranks from 1 to N and N different items."""
     fits = (user >= 0) & (rank >= 1) & (rank <= top_n)
-    ranks = np.unique(user[fits] << 32 | rank[fits])
-    items = np.unique(user[fits] << 32 | item[fits])
+    ranks = sorted_set(user[fits] << 32 | rank[fits])
+    items = sorted_set(user[fits] << 32 | item[fits])
     return (
         (np.bincount(user[user >= 0], minlength=num_users) == top_n)
         & (np.bincount(ranks >> 32, minlength=num_users) == top_n)

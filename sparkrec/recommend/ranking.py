@@ -25,6 +25,7 @@ class Ranking:
         on_device = Vectors(*(tensor.to(device) for tensor in vars(offer.vectors).values()))
         self.finder = Finder(on_device, settings.tile_users)
         self.has_caps = offer.has_caps
+        self.refuses_S = (offer.refusal_SI[:, : offer.num_scored] != 0).any(dim=1)
         self.passed_over = 0
         """Items that were better than the last of a list and did not come in, for their category was full."""
 
@@ -85,5 +86,7 @@ class Ranking:
 
     def _refused(self, segment_B: Tensor) -> Tensor | None:
         """Return (K, B), true where a user is not offered an item for their segment; None where nobody is refused."""
-        refusal_BK = self.offer.refusal_SI[segment_B.cpu(), : self.offer.num_scored]
-        return (refusal_BK != 0).T.to(self.device) if refusal_BK.any() else None
+        row_B = segment_B.cpu()
+        if not self.refuses_S[row_B].any():
+            return None
+        return (self.offer.refusal_SI[row_B, : self.offer.num_scored] != 0).T.to(self.device)

@@ -71,7 +71,7 @@ class Scorer:
             because_UN=np.full(shape, PAD, dtype=np.int64),
             sources=self.sources,
         )
-        with self._timed("read"):
+        with self.timed("read"):
             pasts = read_pasts(people.combine_chunks().to_batches()[0])
             known = replace(pasts, item_idxs=hide_unknown(pasts.item_idxs, self.model.is_known_V.cpu().numpy()))
             segment_U = self.offer.number_segments(people.column("segment"))
@@ -83,7 +83,7 @@ class Scorer:
         can_score_U = np.zeros(len(people), dtype=bool)
         length, tile_users = self.model.shape.length, self.settings.tile_users
         for users, positions in tiles_of(pasts.ends - pasts.starts, length, tile_users):
-            with self._timed("encode"):
+            with self.timed("encode"):
                 inputs = inputs_of(known, users, self.model.inputs, positions, tile_users, self.device)
                 is_placed_B = (inputs["item_idxs"][: len(users)] >= FIRST_ITEM).any(dim=1)
                 state_BD = self._states(inputs, is_placed_B)
@@ -91,7 +91,7 @@ class Scorer:
             can_score_U[placed] = True
             if not len(placed) or not self.offer.num_scored:
                 continue
-            with self._timed("score"):
+            with self.timed("score"):
                 row, out = rows_of(placed, ends, scored_place)
                 tile = Tile(state_BD, *(self._on_device(values) for values in (row, out, segment_U[placed])))
                 score_BN, place_BN = self.ranking.lists_of(tile)
@@ -99,7 +99,7 @@ class Scorer:
             if self.settings.reasons != "none":
                 theirs = {name: values_BL[: len(users)][is_placed_B] for name, values_BL in inputs.items()}
                 lists.because_UN[placed] = self._reasons(theirs, lists.place_UN[placed])
-        with self._timed("fill up"):
+        with self.timed("fill up"):
             category_U = last_category(pasts, self.offer.category_V)
             why_U = np.where(can_score_U, 0, np.where(people.column("num_events").is_valid().to_numpy(), 1, 2))
             out_of_user = np.searchsorted(out_user, np.arange(len(people) + 1))
@@ -115,7 +115,7 @@ class Scorer:
         return state_BD
 
     def _reasons(self, inputs: Mapping[str, Tensor], place_BN: Ints) -> Ints:
-        with self._timed("reasons"):
+        with self.timed("reasons"):
             past = newest_different(inputs["item_idxs"].cpu().numpy(), self.settings.reason_items)
             listed = np.where(place_BN == NOWHERE, PAD, self.offer.item_idxs_I[place_BN])
             past_BR, listed_BN = self._on_device(past), self._on_device(listed)
@@ -137,7 +137,7 @@ class Scorer:
         return torch.from_numpy(values).to(self.device)
 
     @contextmanager
-    def _timed(self, part: str) -> Iterator[None]:
+    def timed(self, part: str) -> Iterator[None]:
         began = time.process_time()
         yield
         self.cpu_s[part] += time.process_time() - began

@@ -61,7 +61,7 @@ def check_material(histories: DataFrame, counts: Ints, settings: WindowSettings,
 
 def check_splits(told: Sequence[dict[str, Any]], where: str) -> dict[str, int]:
     """Return how many windows every split has; refuse a training set without a training window."""
-    splits = {name: sum(row["num"] for row in told if row["ends"][0]["split"] == name) for name in SPLITS}
+    splits = {name: sum(row["num"] for row in told if row["bounds"][0]["split"] == name) for name in SPLITS}
     if not splits["train"]:
         raise RefusedError(
             f"{where}: no training windows, {splits['validation']:,} validation and {splits['test']:,} test targets;"

@@ -65,12 +65,9 @@ def _write(rows: pa.Table, folder: Path, run_date: str, split: str, row_group_ro
         compression="zstd",
         compression_level=1,
         use_dictionary=[f"{name}.list.element" for name in SMALL_NUMBERS] + ["split"],
-        write_statistics=False,
+        write_statistics=[field.name for field in of_file.schema if not pa.types.is_list(field.type)],
     )
     digest = hashlib.sha256(aside.read_bytes()).hexdigest()[:20]
     name = f"{partition}/{split}-{digest}.parquet"
     aside.rename(folder / name)
-    ids = of_file.column("window_id").to_numpy()
-    lows = {"split": split, "window_id": int(ids.min())}
-    highs = {"split": split, "window_id": int(ids.max())}
-    return file_report(folder, name, {str(WINDOWS.partition): run_date}, len(of_file), (lows, highs))
+    return file_report(folder, name, {str(WINDOWS.partition): run_date}, len(of_file))
