@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 EVERY_S = 0.5
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -19,6 +21,8 @@ class Measured:
     seconds: float = 0.0
     cpu_s: float = 0.0
     peak_bytes: int = 0
+    worker_peak_bytes: int = 0
+    """Largest resident memory of one of Spark's Python workers, pages that they share included."""
     written_bytes: int = 0
     """What went to the disk or would have: tables, shuffle and staging."""
     output: str = ""
@@ -72,8 +76,23 @@ def _sample(session: int, found: Measured, done: threading.Event) -> None:
                 found.cpu_by_process[folder.name] = (int(fields[11]) + int(fields[12])) / TICKS
                 written = (folder / "io").read_text().split("\nwrite_bytes:")[1].split()[0]
                 found.written_by_process[folder.name] = int(written)
-                told = (folder / "smaps_rollup").read_text().split("Pss:")[1]
-                pss += int(told.split()[0]) * 1024
+                memory = (folder / "smaps_rollup").read_text()
+                pss += _bytes(memory, "Pss:")
+                if b"pyspark.worker" in (folder / "cmdline").read_bytes():
+                    found.worker_peak_bytes = max(found.worker_peak_bytes, _bytes(memory, "Rss:"))
             except (OSError, IndexError):
                 continue
         found.peak_bytes = max(found.peak_bytes, pss)
+
+
+def _bytes(memory: str, name: str) -> int:
+    return int(memory.split(name)[1].split(maxsplit=1)[0]) * 1024
+
+
+def tree_cpu_s(root: int) -> float:
+    """Return the CPU seconds of a process and of all that it has started, also of what has ended."""
+    total = 0.0
+    for process in (psutil.Process(root), *psutil.Process(root).children(recursive=True)):
+        times = process.cpu_times()
+        total += times.user + times.system + times.children_user + times.children_system
+    return total

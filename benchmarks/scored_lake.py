@@ -153,10 +153,7 @@ def _write_histories(lake: Lake, num_users: int, price_I: Ints, run_date: date, 
         sizes[chunk.bucket] += len(rows)
     for writer in writers.values():
         writer.close()
-    told = [
-        file_report(staging, files[bucket], {"user_bucket": str(bucket)}, sizes[bucket])
-        for bucket in writers
-    ]
+    told = [file_report(staging, files[bucket], {"user_bucket": str(bucket)}, sizes[bucket]) for bucket in writers]
     lake.commit(HISTORIES, new_files(told, HISTORIES))
     return counts_I
 

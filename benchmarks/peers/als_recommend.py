@@ -12,7 +12,6 @@ project's.
 """
 
 import json
-import os
 import shutil
 import sys
 import time
@@ -24,11 +23,13 @@ import pyarrow.parquet as pq
 from pyspark.ml.recommendation import ALS, ALSModel
 from pyspark.sql import SparkSession
 
+sys.path.append(str(Path(__file__).parents[1]))
+from measure import tree_cpu_s
+
 FILES = 4
 """Files of users and of items, and partitions of lists."""
 BLOCK_ROWS = 512
 """Users or items whose factors are multiplied together."""
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def model_of(spark: SparkSession, folder: Path) -> ALSModel:
@@ -47,40 +48,18 @@ def model_of(spark: SparkSession, folder: Path) -> ALSModel:
     return ALSModel.load(str(path)).setBlockSize(BLOCK_ROWS)
 
 
-def cpu_seconds(root: int) -> float:
-    """Return what a process, its descendants, and those of them that have ended, have used so far."""
-    parents, seconds = {}, {}
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
-        try:
-            fields = (folder / "stat").read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        parents[int(folder.name)] = int(fields[1])
-        seconds[int(folder.name)] = sum(int(ticks) for ticks in fields[11:15]) / TICKS
-    tree, before = {root}, 0
-    while len(tree) > before:
-        before = len(tree)
-        tree |= {process for process, parent in parents.items() if parent in tree}
-    return sum(seconds.get(process, 0.0) for process in tree)
-
-
 def main(folder: Path, top_n: int) -> None:
     builder = SparkSession.builder.appName("als").config("spark.sql.shuffle.partitions", str(FILES))
     spark = builder.getOrCreate()
     model = model_of(spark, folder)
     num_users, num_items = model.userFactors.count(), model.itemFactors.count()
     jvm = spark._jvm.java.lang.ProcessHandle.current().pid()
-    cpu_before, before = cpu_seconds(jvm), time.monotonic()
-    model.recommendForAllUsers(top_n).write.format("noop").mode("overwrite").save()
-    told = {
-        "pairs": num_users * num_items,
-        "seconds": time.monotonic() - before,
-        "cpu_s": cpu_seconds(jvm) - cpu_before,
-    }
+    for _ in range(2):  # the first time the JVM is cold
+        cpu_before, before = tree_cpu_s(jvm), time.monotonic()
+        model.recommendForAllUsers(top_n).write.format("noop").mode("overwrite").save()
+        seconds, cpu_s = time.monotonic() - before, tree_cpu_s(jvm) - cpu_before
+        print(json.dumps({"pairs": num_users * num_items, "seconds": seconds, "cpu_s": cpu_s}), flush=True)
     spark.stop()
-    print(json.dumps(told))
 
 
 if __name__ == "__main__":

@@ -39,22 +39,23 @@ def main(folder: Path, top_n: int, threads: int) -> None:
     model = AlternatingLeastSquares(factors=user_factors.shape[1], num_threads=threads)
     model.user_factors, model.item_factors = user_factors, item_factors
 
-    cpu_s = seconds = 0.0
-    num_lists = 0
-    for first in range(0, len(user_factors), BATCH_USERS):
-        users = np.arange(first, min(first + BATCH_USERS, len(user_factors)))
-        theirs = seen[users]
-        cpu_before, before = time.process_time(), time.monotonic()
-        ids, _ = model.recommend(users, theirs, N=top_n, filter_already_liked_items=True)
-        cpu_s, seconds = cpu_s + time.process_time() - cpu_before, seconds + time.monotonic() - before
-        num_lists += len(ids)
-    told = {
-        "pairs": num_lists * len(item_factors),
-        "seconds": seconds,
-        "cpu_s": cpu_s,
-        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-    }
-    print(json.dumps(told))
+    for _ in range(2):  # the first time memory is fresh
+        cpu_s = seconds = 0.0
+        num_lists = 0
+        for first in range(0, len(user_factors), BATCH_USERS):
+            users = np.arange(first, min(first + BATCH_USERS, len(user_factors)))
+            theirs = seen[users]
+            cpu_before, before = time.process_time(), time.monotonic()
+            ids, _ = model.recommend(users, theirs, N=top_n, filter_already_liked_items=True)
+            cpu_s, seconds = cpu_s + time.process_time() - cpu_before, seconds + time.monotonic() - before
+            num_lists += len(ids)
+        told = {
+            "pairs": num_lists * len(item_factors),
+            "seconds": seconds,
+            "cpu_s": cpu_s,
+            "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        }
+        print(json.dumps(told), flush=True)
 
 
 if __name__ == "__main__":

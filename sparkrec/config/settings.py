@@ -222,7 +222,7 @@ class RecommendSettings(Section):
     """Least share of the items on offer that are in some list; 0 is off."""
     max_concentration: float = Field(0.9, ge=0, le=1)
     """Largest share of all rows that N items may hold, where 20 N items and 20 users or more could share them."""
-    max_drift: float = Field(1.0, ge=0)
+    max_drift: float = Field(0.25, ge=0)
     """Largest population stability index of the input against the last published night's."""
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sparkrec.recommend.rules import NO_CAP
 from sparkrec.sequences import NO_CATEGORY
 
 NONE = -1
@@ -58,7 +57,7 @@ def pick(best: Candidates, how_many: int, diversity: float) -> Tensor:
 
 def without_choice(best: Candidates, how_many: int) -> bool:
     """Whether the best N are the list for everybody: no item is of a category with a cap below N."""
-    return bool((best.cap_BM.clamp(max=NO_CAP) >= how_many).all())
+    return bool((best.cap_BM >= how_many).all())
 
 
 def _from_0_to_1(score_BM: Tensor, is_there_BM: Tensor) -> Tensor:
