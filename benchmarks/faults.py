@@ -74,7 +74,7 @@ FIRST_NIGHT = [
     Moment("prepare, events written and items not", commit_of("events", 1), commit_of("items", 1)),
     Moment("window, files written and not committed", "_staging/windows/*/*", commit_of("windows", 1)),
     Moment("train, model saved and not yet in models", "_models/*/training.json", commit_of("models", 1)),
-    Moment("recommend, staged, not published", "_staging/recommendations", commit_of("recommendations", 1)),
+    Moment("recommend, staged, not published", "_scored/*/recommendations", commit_of("recommendations", 1)),
     Moment("recommend, published and the champion not named", commit_of("recommendations", 1), commit_of("models", 2)),
     Moment("evaluate, its table made and nothing in it", "metrics", commit_of("metrics", 1)),
 ]

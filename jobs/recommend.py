@@ -13,6 +13,7 @@ from sparkrec.recommend.check import (
     faults_of_offer,
     figures_of_groups,
     figures_of_night,
+    figures_of_rules,
     judge,
     sentence_of,
 )
@@ -33,7 +34,7 @@ def main(run: Run) -> None:
     published = published_version(lake.read_or_empty(RECOMMENDATIONS).where(f"run_date = '{run.date}'"))
     model, doubts, remark = choose_model(lake.read(MODELS).collect(), published, run.date, settings)
     run.figures |= figures_of_model(model)
-    offer, refusals, num_idle = offer_of(items, lake.lineage(ITEMS), known, rules, model, run.date, settings)
+    offer, refusals, rule_items = offer_of(items, lake.lineage(ITEMS), known, rules, model, run.date, settings)
     judge(faults_of_offer(offer, refusals, settings.top_n), doubts, where, run.force)
 
     last = last_night(lake, run.date)
@@ -42,7 +43,7 @@ def main(run: Run) -> None:
     people = people_of(known.histories, audience, carried, decided_by, plan.cuts, bool(known.remark))
     told = stage_groups(people, plan)
     run.rows_in = audience_size(known.histories, audience)
-    run.figures |= figures_of_groups(told, refusals, offer)
+    run.figures |= figures_of_groups(told, refusals, offer) | figures_of_rules(rule_items)
     staged = read_staged(run.spark, told, plan)
     run.figures |= figures_of_night(staged, last, run.figures, offer, settings.top_n) | cost_of_variety(lake, plan)
     doubts += doubts_of(run.figures, len(offer.item_idxs_I), settings.top_n, settings)
@@ -51,7 +52,7 @@ def main(run: Run) -> None:
     lake.commit_date(RECOMMENDATIONS, new_files(told, RECOMMENDATIONS), run.date, settings.keep_days, plan.staging)
     lake.overwrite(MODELS, with_champion(lake.read(MODELS), model["model_version"], run.date))
     drop_staged(lake, run.date)
-    run.say(f"{remark}{known.remark}{sentence_of(run.figures, model['model_version'], settings.top_n, num_idle)}")
+    run.say(f"{remark}{known.remark}{sentence_of(run.figures, model['model_version'], settings.top_n)}")
 
 
 if __name__ == "__main__":

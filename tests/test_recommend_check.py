@@ -17,6 +17,7 @@ from sparkrec.recommend.check import (
     faults_of_offer,
     figures_of_groups,
     figures_of_night,
+    figures_of_rules,
     judge,
     sentence_of,
 )
@@ -99,13 +100,27 @@ def test_figures_of_groups_are_sums_and_shares(model: SequenceModel) -> None:
     ]
     found = figures_of_groups(told, refusals_of(effects), offer)
     wanted = {
-        "users": 20, "rows": 100, "carried": 4, "reused": 10, "source model": 95,
+        "users": 20, "rows": 100, "carried": 4, "reused": 10, "scored": 6, "source model": 95,
         "source popular_7_days: never seen": 5,
         "fallback_share": pytest.approx(0.05), "removed left out": 14, "removed rule cap": 3, "cpu_s score": 1.0,
         "removed not available": 2 * 20, "removed rule unavailable": 20, "removed rule deny": 4 * 12, "kind_view": 0.75,
         "kind_cart": 0.25, "length_1": 1.0,
     }  # fmt: skip
     assert {name: found[name] for name in wanted} == wanted
+
+
+def test_every_rule_tells_how_many_items_it_speaks_of() -> None:
+    night_rules = rules(
+        {"rule": "deny", "category": "c0"},
+        {"rule": "allow", "item_id": "i3", "segment": "kids"},
+        {"rule": "cap", "max_per_list": 1},
+        {"rule": "deny", "item_id": "nowhere"},
+    )
+    found = figures_of_rules(effects_of(night_rules, catalogue(vocabulary=8)).items_by_rule)
+    assert found == {
+        "rule deny c0": 2, "rule allow i3 for kids": 1, "rule cap each category": 6, "rule deny nowhere": 0,
+        "idle_rules": 1,
+    }  # fmt: skip
 
 
 def staged(spark: SparkSession, *lists: tuple[str, str]) -> object:
@@ -205,9 +220,9 @@ def test_an_empty_stock_is_a_fault_before_anything_is_scored(model: SequenceMode
 def test_a_published_night_is_told_in_a_sentence() -> None:
     found = {
         **FINE, "rows": 500.0, "source model": 480.0, "source popular_7_days: never seen": 20.0, "carried": 30.0,
-        "reused": 0.0, "removed rule deny": 7.0, "removed rule cap": 0.0,
+        "reused": 0.0, "removed rule deny": 7.0, "removed rule cap": 0.0, "idle_rules": 1.0,
     }  # fmt: skip
-    assert sentence_of(found, "v", 5, 1) == (
+    assert sentence_of(found, "v", 5) == (
         "100 users x 5 items by v (480 model, 20 popular_7_days: never seen); 30 users carried over; not offered, pairs"
         " of user and item: rule deny 7; 1 rules speak of no item there is; 50.0 % of the items on offer are in a list;"
         " 50 % of a list was in the last one"

@@ -21,6 +21,8 @@ OVERLAP_USERS = 100_000
 """Lists of about so many users are compared with those of the last night."""
 PARTS = ("read", "encode", "score", "reasons", "fill up", "rows", "write", "look")
 """What workers' CPU seconds are counted by."""
+RULES_TOLD = 100
+"""So many rules have a figure of their own, those of most items first."""
 ROOM = 20
 """Concentration is judged where so many times N items are on offer, and so many users get lists."""
 
@@ -34,6 +36,7 @@ def figures_of_groups(
     """
     names = ("users", "rows", "carried", "reused", *FAULTS)
     found = {name: float(sum(report[name] for report in told)) for name in names}
+    found["scored"] = found["users"] - found["carried"] - found["reused"]
     sources: Counter[str] = Counter()
     for report in told:
         sources.update(report["by_source"])
@@ -133,7 +136,14 @@ def doubts_of(found: Figures, num_offered: int, top_n: int, settings: RecommendS
     ]
 
 
-def sentence_of(found: Figures, model_version: str, top_n: int, num_idle_rules: int) -> str:
+def figures_of_rules(items_by_rule: Mapping[str, int]) -> Figures:
+    """Return how many items every rule speaks of, as 'rule …', and how many rules speak of none."""
+    most = sorted(items_by_rule.items(), key=lambda rule: (-rule[1], rule[0]))[:RULES_TOLD]
+    idle = sum(not num for num in items_by_rule.values())
+    return {**{f"rule {words}": float(num) for words, num in most}, "idle_rules": float(idle)}
+
+
+def sentence_of(found: Figures, model_version: str, top_n: int) -> str:
     """Return what a published night is like, for people."""
     sources = ", ".join(
         f"{found[name]:,.0f} {name.removeprefix('source ')}" for name in sorted(found) if name.startswith("source ")
@@ -146,7 +156,7 @@ def sentence_of(found: Figures, model_version: str, top_n: int, num_idle_rules: 
         if name.startswith("removed ") and found[name]
     ]
     told += [f"not offered, pairs of user and item: {', '.join(removed)}"] if removed else []
-    told += [f"{num_idle_rules:,} rules speak of no item there is"] if num_idle_rules else []
+    told += [f"{found['idle_rules']:,.0f} rules speak of no item there is"] if found.get("idle_rules") else []
     told.append(f"{100 * found['coverage']:.1f} % of the items on offer are in a list")
     told += [f"{100 * found['overlap']:.0f} % of a list was in the last one"] if "overlap" in found else []
     if "ndcg_varied" in found:

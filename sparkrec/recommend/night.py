@@ -38,8 +38,8 @@ def offer_of(
     model: Row,
     run_date: date,
     settings: RecommendSettings,
-) -> tuple[Offer, dict[tuple[str, str], int], int]:
-    """Return the offer, how many items every reason of every segment refuses, and how many rules speak of no item.
+) -> tuple[Offer, dict[tuple[str, str], int], dict[str, int]]:
+    """Return the offer, how many items every reason of every segment refuses, and how many every rule speaks of.
 
     In   lineage: that of `items`; a model of another one is refused.
     """
@@ -52,7 +52,7 @@ def offer_of(
     coarse = coarse_numbers(settings.preselect, device_of(settings.device))
     categories = categories_by_index(items, len(all_time))
     offer = make_offer(load_model(model["path"]), listed, effects, categories, recent, all_time, coarse)
-    return offer, refusals_of(effects), effects.num_idle
+    return offer, refusals_of(effects), effects.items_by_rule
 
 
 def refusals_of(effects: Effects) -> dict[tuple[str, str], int]:

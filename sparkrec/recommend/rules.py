@@ -28,8 +28,13 @@ class Effects:
     """0 where the item may be offered, else the place in REFUSALS, from 1."""
     cap_SI: npt.NDArray[np.int32]
     """Most items of this item's category in one list; NO_CAP for no limit."""
-    num_idle: int
-    """Rules of the night that speak of no item there is."""
+    items_by_rule: dict[str, int]
+    """How many items every rule speaks of, by the rule in words."""
+
+    @property
+    def num_idle(self) -> int:
+        """Rules of the night that speak of no item there is."""
+        return sum(not num for num in self.items_by_rule.values())
 
 
 def check_rules(rules: pl.DataFrame, where: str) -> None:
@@ -91,7 +96,17 @@ def effects_of(rules: pl.DataFrame, items: pl.DataFrame) -> Effects:
         refusal_SI[row] = np.select(refused, range(1, len(refused) + 1), 0)
         caps = theirs.filter(pl.col("rule") == "cap")
         np.minimum.at(cap_SI[row], caps["place"].to_numpy(), caps["max_per_list"].cast(pl.Int32).to_numpy())
-    return Effects(segments, refusal_SI, cap_SI, len(rules) - named["rule_no"].n_unique())
+    return Effects(segments, refusal_SI, cap_SI, _items_by_rule(numbered, named))
+
+
+def _items_by_rule(numbered: pl.DataFrame, named: pl.DataFrame) -> dict[str, int]:
+    found = numbered.join(named.group_by("rule_no").len(), on="rule_no", how="left", maintain_order="left")
+    told: dict[str, int] = {}
+    for row in found.iter_rows(named=True):
+        what = row["item_id"] or row["category"] or "each category"
+        words = f"{row['rule']} {what}" + (f" for {row['segment']}" if row["segment"] else "")
+        told[words] = told.get(words, 0) + (row["len"] or 0)
+    return told
 
 
 def _named_by(named: pl.DataFrame, word: str, num_items: int) -> npt.NDArray[np.bool_]:
