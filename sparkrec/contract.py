@@ -50,8 +50,12 @@ def conform(frame: DataFrame, table: Table) -> DataFrame:
 def accept(frame: DataFrame, table: Table, where: str) -> DataFrame:
     """Return the contract's columns of a table that users wrote; those they left out are null, but for its first."""
     known = [field for field in table.schema if field.name in frame.columns]
-    if table.schema[0].name not in frame.columns:
-        raise ContractError(f"{where}: wanted a column {table.schema[0].name}, found {', '.join(frame.columns)}")
+    strange = [name for name in frame.columns if name not in table.schema.names]
+    if strange or table.schema[0].name not in frame.columns:
+        raise ContractError(
+            f"{where}: wanted {table.schema[0].name} and, where there is a need, {', '.join(table.schema.names[1:])};"
+            f" found {', '.join(frame.columns)}"
+        )
     told = {field.name: F.col(field.name).cast(field.dataType) for field in known}
     return frame.select(
         *(told.get(field.name, F.lit(None).cast(field.dataType)).alias(field.name) for field in table.schema)

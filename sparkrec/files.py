@@ -53,6 +53,14 @@ def list_files(path: str) -> pl.DataFrame:
     return pl.DataFrame(DeltaTable(path).get_add_actions(flatten=True))
 
 
+def _move(file: Path, target: Path, size_bytes: int) -> None:
+    """Bring a file in; one of the same name and size that is there stays, for an older version may be read from it."""
+    if target.exists() and target.stat().st_size == size_bytes:
+        file.unlink()
+    else:
+        file.replace(target)
+
+
 def commit_files(path: str, new: Sequence[NewFile], removed: Iterable[dict[str, Any]], staging: Path) -> int:
     """Move the files from `staging` into the table's folder and commit them; return the table's new version.
 
@@ -64,7 +72,7 @@ def commit_files(path: str, new: Sequence[NewFile], removed: Iterable[dict[str, 
     actions: list[AddAction | RemoveAction] = []
     for file in new:
         (root / file.path).parent.mkdir(parents=True, exist_ok=True)
-        (staging / file.path).replace(root / file.path)
+        _move(staging / file.path, root / file.path, file.size_bytes)
         stats = {
             "numRecords": file.num_rows,
             "minValues": file.lows,

@@ -136,13 +136,16 @@ class Lake:
     ) -> None:
         """Put files in the place of a date's, and drop dates that are older than `keep_days`, in one commit."""
         removed: list[dict[str, Any]] = []
+        there: set[str] = set()
         stored = self.files(table)
         if stored is not None and len(stored):
             day = pl.col(f"partition.{table.partition}").cast(pl.Date)
             goes = stored.filter((day == run_date) | (day <= run_date - timedelta(days=keep_days)))
-            # A file is named after its content: one that is there already is the same, and stays.
+            # A file is named after what it holds or follows from: one that is there already is the same, and stays.
             removed = goes.filter(~pl.col("path").is_in([file.path for file in new])).to_dicts()
-        self.commit(table, new, removed, staging)
+            there = set(stored["path"])
+        self.commit(table, [file for file in new if file.path not in there], removed, staging)
+        self.rows_out[table.name] = sum(file.num_rows for file in new)
 
     def dates(self, table: Table) -> list[date]:
         """Return the dates that the table has rows of, from its log alone."""

@@ -30,12 +30,20 @@ def bounds_of(path: str | Path) -> tuple[dict[str, Any], dict[str, Any], dict[st
             if "." in name or told is None:
                 continue
             nulls[name] = nulls.get(name, 0) + (told.null_count or 0)
-            if told.has_min_max:
-                lows[name] = min(told.min, lows.get(name, told.min))
-                highs[name] = max(told.max, highs.get(name, told.max))
+            low, high = (told.min, told.max) if told.has_min_max else _widest(column)
+            if low is not None:
+                lows[name] = min(low, lows.get(name, low))
+                highs[name] = max(high, highs.get(name, high))
     # Times are told in milliseconds; rounded down, the newest would be skipped.
     late = {name: value + timedelta(milliseconds=1) for name, value in highs.items() if isinstance(value, datetime)}
     return _in_json(lows), _in_json({**highs, **late}), nulls
+
+
+def _widest(column: pq.ColumnChunkMetaData) -> tuple[Any, Any]:
+    """Return bounds of values that the footer has none of, as with long strings; (None, None) where all are null."""
+    if column.statistics.null_count == column.num_values:
+        return None, None
+    return ("", chr(0x10FFFF)) if column.physical_type == "BYTE_ARRAY" else (None, None)
 
 
 def _in_json(values: dict[str, Any]) -> dict[str, Any]:

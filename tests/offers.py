@@ -62,7 +62,6 @@ def offer_for(
     unavailable: Sequence[int] = (),
     night_rules: pl.DataFrame | None = None,
     recent: Sequence[int] = (),
-    coarse: torch.dtype = torch.bfloat16,
 ) -> Offer:
     """All items but the unavailable ones; the higher the index, the more popular of all time. `recent` occurred lately,
     the first most often."""
@@ -72,7 +71,7 @@ def offer_for(
     all_time_V = np.arange(VOCABULARY)
     effects = effects_of(rules() if night_rules is None else night_rules, items)
     category_V = np.array([-1, -1, *(n % 3 for n in range(2, VOCABULARY))])
-    return make_offer(model, items, effects, category_V, recent_V, all_time_V, coarse)
+    return make_offer(model, items, effects, category_V, recent_V, all_time_V)
 
 
 def people(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sparkrec.models.registry import build_model
-from sparkrec.models.sequence_model import SequenceModel
+from sparkrec.models.sequence_model import ModelShape, SequenceModel
 from sparkrec.recommend.fallback import Ladder, last_category
 from sparkrec.recommend.reasons import newest_different
 from sparkrec.recommend.tile import tiles_of
@@ -57,7 +57,7 @@ def test_lists_equal_brute_force(model: SequenceModel) -> None:
 
 def test_the_first_pass_changes_no_bit(model: SequenceModel) -> None:
     who = people(*random_pasts(20))
-    coarse, fine = (lists(who, model, offer_for(model, coarse=n)) for n in (torch.bfloat16, torch.float32))
+    coarse, fine = (lists(who, model, offer_for(model), preselect=numbers) for numbers in ("bfloat16", "float32"))
     assert coarse == fine
 
 
@@ -78,14 +78,27 @@ def test_neither_the_tile_nor_the_group_changes_a_bit(model: SequenceModel) -> N
         assert alone == {f"u{n}": whole[f"u{n}"]}
 
 
+def test_a_full_tile_gives_the_same_bits_wherever_a_user_sits() -> None:
+    torch.manual_seed(7)
+    built = build_model("sasrec", ModelShape(500, 50, 64, 2, 2, 0.0)).eval()
+    items_BL = torch.randint(2, 500, (64, 50))
+    order = torch.randperm(64)
+    with torch.inference_mode():
+        state_BD, shuffled_BD = (
+            built.last_state({"item_idxs": rows_BL, "event_types": torch.ones_like(rows_BL)})
+            for rows_BL in (items_BL, items_BL[order])
+        )
+    assert torch.equal(state_BD[order], shuffled_BD)
+
+
 def test_tiles_hold_everybody_once_and_a_length_follows_from_the_past_alone() -> None:
     events = np.array([0, 1, 8, 9, 16, 17, 30, 31, 50, 51, 200, 3])
     found = {}
-    for users, length in tiles_of(events, 50, 2):
+    for users, length in tiles_of(events, np.zeros(12, dtype=int), 50, 2):
         assert len(users) <= 2
         found |= {int(events[user]): length for user in users}
     assert found == {1: 8, 3: 8, 8: 8, 9: 16, 16: 16, 17: 32, 30: 32, 31: 32, 50: 50, 51: 50, 200: 50}
-    assert [length for _, length in tiles_of(np.array([1, 9]), 6, 4)] == [6]
+    assert [length for _, length in tiles_of(np.array([1, 9]), np.array([1, 0]), 6, 4)] == [6]
 
 
 def test_the_last_state_is_that_of_all_states() -> None:
@@ -214,10 +227,10 @@ def test_the_reason_is_the_past_item_most_alike(model: SequenceModel) -> None:
 def test_the_reason_by_removal_is_the_item_without_which_the_score_falls_most(model: SequenceModel) -> None:
     past = [3, 9, 15, 9, 22]
     rows = lists(people(past), model, offer_for(model), reasons="removal")["u0"]
-    item_BL = torch.tensor([[0, *past]])
 
     def score(item: int, without: int) -> float:
-        kept_BL = item_BL.masked_fill(item_BL == without, 0)
+        kept = [kept for kept in past if kept != without]
+        kept_BL = torch.tensor([[0] * (6 - len(kept)) + kept])
         inputs = {"item_idxs": kept_BL, "event_types": (kept_BL > 0).long()}
         with torch.inference_mode():
             return float(model.states(inputs)[0, -1] @ model.item_matrix()[item])

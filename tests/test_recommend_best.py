@@ -40,8 +40,10 @@ def some_pairs(num_users: int, num_items: int, per_user: int) -> Tensor:
 
 def agree(matrix_KD: Tensor, state_BD: Tensor, how_many: int, pairs: Tensor, refused_KB: Tensor | None = None) -> None:
     wanted = plain(state_BD, matrix_KD, how_many, pairs, refused_KB)
+    by_user = [] if refused_KB is None else list(refused_KB.T)
+    refused = [(slice(user, user + 1), items.nonzero().flatten()) for user, items in enumerate(by_user)]
     for numbers in NUMBERS:
-        found = Finder(vectors_of(matrix_KD, numbers), 64).best(state_BD, pairs[0], pairs[1], refused_KB, how_many)
+        found = Finder(vectors_of(matrix_KD), 64, numbers).best(state_BD, pairs[0], pairs[1], refused, how_many)
         assert torch.equal(found[1], wanted[1]), numbers
         assert torch.equal(found[0], wanted[0]), numbers
 
@@ -88,17 +90,34 @@ def test_what_is_refused_comes_into_no_list() -> None:
     agree(matrix_KD, state_BD, 20, some_pairs(8, 900, 5), torch.ones(900, 8, dtype=torch.bool))
 
 
-def test_the_bound_on_rounding_holds_and_is_not_far_too_wide() -> None:
-    state_BD, matrix_KD = torch.randn(64, 64), torch.randn(20_000, 64)
-    exact = (state_BD.double() @ matrix_KD.double().T).float()
-    coarse = torch.mm(matrix_KD.bfloat16(), state_BD.bfloat16().T).float().T
-    share = (exact - coarse).abs() / (state_BD.norm(dim=1)[:, None] * matrix_KD.norm(dim=1)[None, :])
-    assert 0.1 * rounding_of(torch.bfloat16, 64) < share.max() < rounding_of(torch.bfloat16, 64)
-    assert rounding_of(torch.float32, 64) < 1e-3
+def test_vectors_that_all_point_the_same_way_are_told_apart_in_the_first_pass() -> None:
+    matrix_KD = torch.randn(1, 32) + 0.2 * torch.randn(5000, 32)
+    state_BD = torch.randn(20, 32)
+    agree(matrix_KD, state_BD, 10, some_pairs(20, 5000, 5))
+    finder = Finder(vectors_of(matrix_KD), 64, torch.bfloat16)
+    finder.best(state_BD, *some_pairs(20, 5000, 5), [], 10)
+    assert finder.one_by_one == 0
+    finder.best(torch.zeros(3, 32), *some_pairs(3, 5000, 5), [], 10)
+    assert finder.one_by_one == 3
 
 
-def test_the_hardware_decides_only_where_nobody_does() -> None:
+@pytest.mark.parametrize("numbers", NUMBERS)
+def test_the_bound_on_rounding_holds_and_is_not_far_too_wide(numbers: torch.dtype) -> None:
+    state_BD, matrix_KD = torch.randn(64, 64), 0.5 + torch.randn(20_000, 64)
+    vectors = vectors_of(matrix_KD)
+    mean_D = matrix_KD.double().mean(dim=0).float() if numbers == torch.bfloat16 else torch.zeros(64)
+    exact = state_BD.double() @ (matrix_KD.double() - mean_D.double()).T
+    coarse_KD = vectors.bfloat16_KD if numbers == torch.bfloat16 else matrix_KD
+    coarse = torch.mm(coarse_KD, state_BD.to(numbers).T)[:20_000].double().T
+    share = (exact - coarse).abs() / (state_BD.norm(dim=1)[:, None] * rounding_of(vectors, numbers)[:20_000])
+    assert share.max() < 1
+    assert numbers == torch.float32 or share.max() > 0.1
+
+
+def test_the_hardware_decides_only_where_nobody_does(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
-    assert coarse_numbers("float32", cpu) == torch.float32
-    assert coarse_numbers("bfloat16", cpu) == torch.bfloat16
-    assert coarse_numbers("auto", cpu) in NUMBERS
+    for able, numbers in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: {"avx512_bf16": able})
+        assert coarse_numbers("auto", cpu) == numbers
+        assert coarse_numbers("float32", cpu) == torch.float32
+        assert coarse_numbers("bfloat16", cpu) == torch.bfloat16

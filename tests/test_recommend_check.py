@@ -79,12 +79,22 @@ def test_every_fault_of_a_written_group_is_seen(model: SequenceModel) -> None:
     kept = [item for item in ("i21", "i23") if item not in good.column("item_id").to_pylist()[2 * TOP_N :]]
     assert faults(changed(good, "item_id", 2 * TOP_N, kept[0])) == {}, "the rule is for kids"
     assert faults(changed(good, "item_id", 0, "i20")) == {"left_out": 1}
+    better = good.column("score")[2].as_py() + 1
+    assert faults(changed(good, "score", 3, better)) == {"out_of_order": 1}
+    assert faults(changed(good, "source", 3, "popular_7_days: never seen")) == {}
+    capped = offer_for(model, night_rules=rules({"rule": "cap", "max_per_list": 2}))
+    same = [f"i{n}" for n in (9, 12, 15)]
+    of_c0 = good.slice(0, TOP_N).set_column(2, "item_id", pa.array([*same, "i10", "i11"]))
+    assert look_at_group(of_c0, who.slice(0, 1), capped, Told())["over_cap"] == 3  # type: ignore[arg-type]
+    assert look_at_group(of_c0, who.slice(0, 1), offer_for(model), Told())["over_cap"] == 0  # type: ignore[arg-type]
 
 
 def report(**more: object) -> dict[str, object]:
     told = {
         "users": 10, "rows": 50, "carried": 0, "reused": 0, "incomplete": 0, "odd_scores": 0, "not_on_offer": 0,
-        "left_out": 0, "by_source": {"model": 50}, "users_by_segment": [10], "left_out_pairs": 7, "passed_over": 0,
+        "left_out": 0, "over_cap": 0, "out_of_order": 0, "by_source": {"model": 50},
+        "users_by_segment": [10], "left_out_pairs": 7,
+        "passed_over": 0, "one_by_one": 0,
         "cpu": {"score": 0.5}, "input": {"kind_view": 3, "kind_cart": 1, "length_1": 10},
     }  # fmt: skip
     return {**told, **more}
@@ -152,12 +162,13 @@ def test_the_input_is_told_by_kinds_of_events_and_lengths_of_pasts() -> None:
     assert told["kind_view"] == 0.9
     assert told["length_2"] == 0.4
     assert drift(told, told) == 0
-    assert drift(told, {}) == 0
+    assert drift(told, {}) is None
     assert drift({**told, "kind_view": 0.0, "kind_cart": 1.0}, told) > 5
 
 
 FINE = {
-    "users": 100.0, "incomplete": 0.0, "odd_scores": 0.0, "not_on_offer": 0.0, "left_out": 0.0, "user_share": 1.0,
+    "users": 100.0, "incomplete": 0.0, "odd_scores": 0.0, "not_on_offer": 0.0, "left_out": 0.0, "over_cap": 0.0,
+    "out_of_order": 0.0, "user_share": 1.0,
     "fallback_share": 0.1, "overlap": 0.5, "coverage": 0.5, "drift": 0.1, "concentration": 0.1,
 }  # fmt: skip
 
@@ -166,7 +177,7 @@ def test_only_whole_nights_are_without_a_fault() -> None:
     assert faults_of(FINE, 100, 5) == []
     assert faults_of(FINE, 101, 5) == ["100 of 101 users have a list"]
     assert faults_of({**FINE, "users": 0.0}, 0, 5) == ["0 of 0 users have a list"]
-    for name in ("incomplete", "odd_scores", "not_on_offer", "left_out"):
+    for name in FAULTS:
         (fault,) = faults_of({**FINE, name: 2.0}, 100, 5)
         assert fault.startswith("2 ")
 

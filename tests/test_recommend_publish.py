@@ -17,7 +17,9 @@ from sparkrec.job import Run, now
 from sparkrec.lake import Lake
 from sparkrec.models.registry import build_model
 from sparkrec.models.sequence_model import ModelShape
-from sparkrec.models.store import Card, save_model
+from sparkrec.models.store import Card, load_model, read_card, save_model
+from sparkrec.recommend.left_out import cutoffs
+from sparkrec.recommend.people import people_of
 from sparkrec.sample.write import SampleSize, write_sample
 from sparkrec.tables import ITEMS, MODELS
 from tests.conftest import ROOT
@@ -26,6 +28,10 @@ from tests.running import commits, content, prepare_night, run_job, table
 FIRST, SECOND = 2, 3
 """Days of March 2024."""
 SIZE = SampleSize(num_events=4000, num_users=150, num_items=120, num_days=3)
+PAST_SCHEMA = (
+    "user_id string, item_idxs array<int>, event_types array<tinyint>, event_tss array<bigint>, session_nos array<int>,"
+    " prices array<float>, purchased array<int>, num_events bigint"
+)
 GROUPS = ("--set", "recommend.group_users=10")
 
 
@@ -166,7 +172,9 @@ def test_a_night_that_was_cut_off_scores_only_what_is_missing(spark: SparkSessio
             file.unlink()
         if number % 3 == 1:
             file.with_suffix(".json").unlink()  # written, and the kill came before anybody looked at it
-    kept = {file: file.stat().st_mtime_ns for number, file in enumerate(staged) if number % 3 == 2}
+        if number == 2:
+            file.write_bytes(file.read_bytes()[:100])  # the machine stopped before the file was on the disk
+    kept = {file: file.stat().st_mtime_ns for number, file in enumerate(staged) if number % 3 == 2 < number}
     users_kept = sum(pl.read_parquet(file)["user_id"].n_unique() for file in kept)
     run = recommend(spark, two, SECOND, *GROUPS)
     assert run.figures["reused"] == users_kept
@@ -206,7 +214,7 @@ def test_the_audience_gets_lists_users_never_seen_included(spark: SparkSession, 
 
 def test_an_empty_audience_a_wrong_one_and_a_wrong_rule_are_refused(spark: SparkSession, one: Path) -> None:
     write_input(one, "audience", [{"segment": "kids"}])
-    with pytest.raises(SparkrecError, match="audience: wanted a column user_id, found segment"):
+    with pytest.raises(SparkrecError, match="audience: wanted user_id and, where there is a need, segment"):
         recommend(spark, one, FIRST)
     shutil.rmtree(one / "audience")
     write_input(one, "audience", [{"user_id": "x"}])
@@ -214,6 +222,14 @@ def test_an_empty_audience_a_wrong_one_and_a_wrong_rule_are_refused(spark: Spark
     with pytest.raises(SparkrecError, match="audience: names no user"):
         recommend(spark, one, FIRST)
     shutil.rmtree(one / "audience")
+    write_input(one, "audience", [{"user_id": "x", "segment": "adult"}, {"user_id": "x", "segment": "under 18"}])
+    with pytest.raises(SparkrecError, match="user x is of 2 segments"):
+        recommend(spark, one, FIRST)
+    shutil.rmtree(one / "audience")
+    write_input(one, "rules", [{"rule": "deny", "item_id": "x", "Segment": "under 18"}])
+    with pytest.raises(SparkrecError, match="rules: wanted rule and, where there is a need, item_id"):
+        recommend(spark, one, FIRST)
+    shutil.rmtree(one / "rules")
     write_input(one, "rules", [{"rule": "forbid", "item_id": "x"}])
     with pytest.raises(SparkrecError, match=r"rules: 1 rule\(s\) refused"):
         recommend(spark, one, FIRST)
@@ -265,6 +281,41 @@ def test_lists_of_users_without_change_are_carried_over_and_equal_new_ones(
     assert 0 < run.figures["carried"] == len(joined) < run.figures["users"]
     news = table(two, "events").filter(pl.col("event_date") == date(2024, 3, SECOND))["user_id"]
     assert not set(joined["user_id"]) & set(news)
+
+
+def test_purchases_without_a_time_make_a_list_anew_when_their_days_are_over(spark: SparkSession) -> None:
+    cut = cutoffs({"purchase": 2}, date(1970, 1, 10)), cutoffs({"purchase": 2}, date(1970, 1, 11))
+    views = [(9 * 86_400 - 7200) * 1_000_000, (9 * 86_400 - 3600) * 1_000_000]
+    row = ("ann", [3, 4], [1, 1], views, [1, 1], [1.0, None], [2, 9], 900)
+    frame = spark.createDataFrame([row], PAST_SCHEMA)
+    hashes = [people_of(frame, None, None, "n", cuts, False).first()["made_from"] for cuts in cut]  # type: ignore[index]
+    assert hashes[0] != hashes[1]
+    other = spark.createDataFrame([(*row[:5], [None, 1.0], *row[6:])], PAST_SCHEMA)
+    assert people_of(other, None, None, "n", cut[0], False).first()["made_from"] != hashes[0]  # type: ignore[index]
+
+
+def test_a_list_that_is_null_is_empty_and_prices_are_one_per_event(spark: SparkSession) -> None:
+    frame = spark.createDataFrame([("ann", [3, 4], [1, 1], [0, 1], [1, 1], None, None, 2)], PAST_SCHEMA)
+    found = people_of(frame, None, None, "n", {}, False).first()
+    assert found is not None
+    assert (found["prices"], found["purchased"]) == ([None, None], [])
+
+
+def test_a_model_that_gives_no_numbers_is_refused_and_the_reason_kept(spark: SparkSession, two: Path) -> None:
+    add_model(spark, two, SECOND, "broken")
+    folder = two / "_models" / "broken"
+    model = load_model.__wrapped__(str(folder))
+    with torch.no_grad():
+        model.norm.weight[0] = torch.nan
+    save_model(folder, model, read_card(folder))
+    run = refused(spark, two, SECOND, "the model gives states that are not numbers")
+    assert "states that are not numbers" in run["message"]
+    with torch.no_grad():
+        model.norm.weight[0] = 1
+        model.item_matrix()[5, 0] = torch.inf
+    save_model(folder, model, read_card(folder))
+    load_model.cache_clear()
+    refused(spark, two, SECOND, "item vectors that are not numbers", "--force")
 
 
 def test_nothing_is_carried_over_where_filters_or_stock_changed(spark: SparkSession, two: Path) -> None:

@@ -1,14 +1,12 @@
 """Spark MLlib's ALSModel.recommendForAllUsers on given factors; tells speed and CPU seconds as JSON.
 
-spark-submit --master local[2] --driver-java-options -XX:+UseParallelGC \\
-    benchmarks/peers/als_recommend.py FACTORS_FOLDER TOP_N
+spark-submit --master local[2] benchmarks/peers/als_recommend.py FACTORS_FOLDER TOP_N
 
 The factors are those of `scored_lake.factors`. It has no filter of seen items, so it does less than the others.
 
-Set as it is best, by CPU seconds for 100,000 users x 50,000 items on two cores. Rows per block: 128 74, 256 76, 512 69,
-1,024 75, 2,048 72, 4,096 (Spark's own) 79, 16,384 77. Files of items: four, for one leaves
-a core idle. Java's own thresholds for compiling, which the options above bring back, take about a tenth less than this
-project's.
+What else was tried, by CPU seconds for 100,000 users x 50,000 items on two cores, medians of three: with this project's
+options of Java and Spark's blocks of 4,096 rows 71, blocks of 512 rows 74; with Java's own thresholds for compiling 77
+and 76. All items in one file leave a core idle.
 """
 
 import json
@@ -28,8 +26,6 @@ from measure import tree_cpu_s
 
 FILES = 4
 """Files of users and of items, and partitions of lists."""
-BLOCK_ROWS = 512
-"""Users or items whose factors are multiplied together."""
 
 
 def model_of(spark: SparkSession, folder: Path) -> ALSModel:
@@ -45,7 +41,7 @@ def model_of(spark: SparkSession, folder: Path) -> ALSModel:
             starts = np.arange(len(ids) + 1, dtype=np.int32) * factors.shape[1]
             features = pa.ListArray.from_arrays(pa.array(starts), pa.array(factors[ids].ravel()))
             pq.write_table(pa.table({"id": ids, "features": features}), path / name / f"{number}.parquet")
-    return ALSModel.load(str(path)).setBlockSize(BLOCK_ROWS)
+    return ALSModel.load(str(path))
 
 
 def main(folder: Path, top_n: int) -> None:

@@ -83,11 +83,16 @@ def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def sync_folder(folder: Path) -> None:
     """Have the files of a folder, and their names, on the disk."""
     for place in [*folder.iterdir(), folder]:
-        handle = os.open(place, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_file(place)
+
+
+def sync_file(place: Path) -> None:
+    """Have a file, or the names in a folder, on the disk."""
+    handle = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @lru_cache(maxsize=1)

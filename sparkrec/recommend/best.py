@@ -7,11 +7,15 @@ a full float32 ranking, ties by item, whatever hardware found them.
 B users   K items   D width   N items per user   R items per run (neighbours in the matrix)   C candidates of one user
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+Refused = tuple[slice, Tensor]
+"""Neighbouring users of a tile, and items that none of them is offered."""
 RUN_ITEMS = 32
 """R: the maximum of every run is looked at before single items are."""
 LOOSE_RUNS = 8
@@ -21,10 +25,13 @@ BLOCK_ITEMS = 1 << 16
 
 @dataclass(frozen=True)
 class Vectors:
-    """Item vectors (K, D) in float32, once more in the first pass's numbers, padded to whole runs, and their norms."""
+    """Item vectors (K, D) for both passes; those of the first are padded to whole runs."""
 
     exact_KD: Tensor
-    coarse_KD: Tensor
+    bfloat16_KD: Tensor
+    """Less the mean of all vectors, which changes a user's scores by the same number and is not rounded."""
+    centred_norm_K: Tensor
+    """Length of what is left without the mean; `norm_K` is the whole length and that of the mean. 0 for padding."""
     norm_K: Tensor
 
     @property
@@ -32,12 +39,17 @@ class Vectors:
         return len(self.exact_KD)
 
 
-def vectors_of(exact_KD: Tensor, coarse: torch.dtype) -> Vectors:
+def vectors_of(exact_KD: Tensor) -> Vectors:
     """Return the vectors with what the first pass needs."""
+    mean_D = exact_KD.double().mean(dim=0).float() if len(exact_KD) else exact_KD.sum(dim=0)
+    centred_KD = exact_KD - mean_D
     padding = -len(exact_KD) % RUN_ITEMS
-    coarse_KD = torch.nn.functional.pad(exact_KD.to(coarse), (0, 0, 0, padding))
-    norm_K = torch.nn.functional.pad(exact_KD.norm(dim=1), (0, padding))
-    return Vectors(exact_KD, coarse_KD, norm_K)
+    return Vectors(
+        exact_KD,
+        functional.pad(centred_KD.bfloat16(), (0, 0, 0, padding)),
+        functional.pad(centred_KD.norm(dim=1), (0, padding)),
+        functional.pad(exact_KD.norm(dim=1) + mean_D.norm(), (0, padding)),
+    )
 
 
 def coarse_numbers(wanted: str, device: torch.device) -> torch.dtype:
@@ -50,42 +62,43 @@ def coarse_numbers(wanted: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
 
 
-def rounding_of(coarse: torch.dtype, width: int) -> float:
-    """Return e: coarse and exact score of a pair differ by at most e times the product of the vectors' norms.
+def rounding_of(vectors: Vectors, coarse: torch.dtype) -> Tensor:
+    """Return (K,): coarse and exact score of a pair differ by at most this times the length of the user's vector.
 
     bfloat16 keeps 8 bits: either factor and the result are off by 2^-8 at most, that is 3 x 2^-8 and a little for the
     products of these errors. Sums of D products in float32 are off by D x 2^-24 each (Higham, Accuracy and Stability of
     Numerical Algorithms, 3.1), twice, and twice that for good measure.
     """
-    sums = (width + 8) * 2.0**-22
-    return sums + (3.1 * 2.0**-8 if coarse == torch.bfloat16 else 0.0)
+    sums = (vectors.exact_KD.shape[1] + 8) * 2.0**-22 * vectors.norm_K
+    return sums + 3.1 * 2.0**-8 * vectors.centred_norm_K if coarse == torch.bfloat16 else sums
 
 
 class Finder:
     """Finds best items tile by tile; keeps the memory of one tile's coarse scores."""
 
-    def __init__(self, vectors: Vectors, tile_users: int) -> None:
+    def __init__(self, vectors: Vectors, tile_users: int, coarse: torch.dtype) -> None:
         self.vectors = vectors
-        self.rounding = rounding_of(vectors.coarse_KD.dtype, vectors.exact_KD.shape[1])
-        num_padded = len(vectors.coarse_KD)
-        self.memory = torch.empty(
-            num_padded * tile_users, dtype=vectors.coarse_KD.dtype, device=vectors.coarse_KD.device
-        )
-        self.norm_G = vectors.norm_K.view(-1, RUN_ITEMS).amax(dim=1)
+        self.coarse_KD = vectors.bfloat16_KD
+        if coarse == torch.float32:
+            self.coarse_KD = functional.pad(vectors.exact_KD, (0, 0, 0, -vectors.num_items % RUN_ITEMS))
+        self.memory = torch.empty(len(self.coarse_KD) * tile_users, dtype=coarse, device=self.coarse_KD.device)
+        self.rounding_G = rounding_of(vectors, coarse).view(-1, RUN_ITEMS).amax(dim=1)
+        self.one_by_one = 0
+        """Users for whom the first pass could not tell enough items apart."""
 
     def best(
-        self, state_BD: Tensor, out_user: Tensor, out_item: Tensor, refused_KB: Tensor | None, how_many: int
+        self, state_BD: Tensor, out_user: Tensor, out_item: Tensor, refused: Sequence[Refused], how_many: int
     ) -> tuple[Tensor, Tensor]:
         """Return the N best scores and items of every user, (B, N); -inf and -1 where fewer may be offered.
 
-        In   state_BD: float32, at most `tile_users` of them. out_user, out_item: pairs that are left out. refused_KB:
-             items that some of the users are not offered.
+        In   state_BD: float32, at most `tile_users` of them. out_user, out_item: pairs that are left out. refused:
+             items that whole segments are not offered.
         """
         num_users = len(state_BD)
-        coarse_KB = self._coarse(state_BD, out_user, out_item, refused_KB)
+        coarse_KB = self._coarse(state_BD, out_user, out_item, refused)
         top_GB = coarse_KB.view(-1, RUN_ITEMS, num_users).amax(dim=1)
         top_BG = top_GB.T.float().contiguous()
-        doubt_BG = state_BD.norm(dim=1, keepdim=True) * (self.rounding * self.norm_G)
+        doubt_BG = state_BD.norm(dim=1, keepdim=True) * self.rounding_G
         # N runs hold an item each that scores at least this, so nothing below it is among the best N.
         least_B1 = torch.full((num_users, 1), -torch.inf, device=state_BD.device)
         if top_BG.shape[1] >= how_many:
@@ -95,18 +108,19 @@ class Finder:
         is_loose_B = may_hold_BG.sum(dim=1) > max(LOOSE_RUNS * how_many, BLOCK_ITEMS // RUN_ITEMS // 16)
         may_hold_BG[is_loose_B] = False
         scores_BN, items_BN = self._look_into(may_hold_BG, threshold_BG, coarse_KB, state_BD, how_many)
+        self.one_by_one += int(is_loose_B.sum())
         for user in is_loose_B.nonzero().flatten().tolist():
             is_out_K = coarse_KB[: self.vectors.num_items, user] == -torch.inf
             scores_BN[user], items_BN[user] = self._one_by_one(state_BD[user], is_out_K, how_many)
         return scores_BN, items_BN
 
-    def _coarse(self, state_BD: Tensor, out_user: Tensor, out_item: Tensor, refused_KB: Tensor | None) -> Tensor:
-        num_padded, num_users = len(self.vectors.coarse_KD), len(state_BD)
+    def _coarse(self, state_BD: Tensor, out_user: Tensor, out_item: Tensor, refused: Sequence[Refused]) -> Tensor:
+        num_padded, num_users = len(self.coarse_KD), len(state_BD)
         coarse_KB = self.memory[: num_padded * num_users].view(num_padded, num_users)
-        torch.mm(self.vectors.coarse_KD, state_BD.to(coarse_KB.dtype).T, out=coarse_KB)
+        torch.mm(self.coarse_KD, state_BD.to(coarse_KB.dtype).T, out=coarse_KB)
         coarse_KB[self.vectors.num_items :] = -torch.inf
-        if refused_KB is not None:
-            coarse_KB[: self.vectors.num_items].masked_fill_(refused_KB, -torch.inf)
+        for users, items in refused:
+            coarse_KB[:, users].index_fill_(0, items, -torch.inf)
         coarse_KB.view(-1)[out_item * num_users + out_user] = -torch.inf
         return coarse_KB
 

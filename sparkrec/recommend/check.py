@@ -34,7 +34,7 @@ def figures_of_groups(
 
     `removed …` are pairs of a user and an item: of every rule the items it refuses times the users it holds for.
     """
-    names = ("users", "rows", "carried", "reused", *FAULTS)
+    names = ("users", "rows", "carried", "reused", "one_by_one", *FAULTS)
     found = {name: float(sum(report[name] for report in told)) for name in names}
     found["scored"] = found["users"] - found["carried"] - found["reused"]
     sources: Counter[str] = Counter()
@@ -43,6 +43,7 @@ def figures_of_groups(
     found |= {f"source {source}": float(num) for source, num in sources.items()}
     found["fallback_share"] = 1 - sources[MODEL] / max(1.0, found["rows"])
     by_segment = np.sum([report["users_by_segment"] for report in told], axis=0) if told else np.zeros(1)
+    found |= {f"users {name}": float(num) for name, num in zip(offer.segments[1:], by_segment[1:], strict=True)}
     found["removed left out"] = float(sum(report["left_out_pairs"] for report in told))
     found["removed rule cap"] = float(sum(report["passed_over"] for report in told))
     for (reason, segment), num_items in refusals.items():
@@ -66,7 +67,8 @@ def figures_of_night(staged: DataFrame, last: LastNight | None, found: Figures, 
     }
     if last:
         figures["user_share"] = found["users"] / max(1, last.users)
-        figures["drift"] = drift(found, last.figures)
+        has_drifted = drift(found, last.figures)
+        figures |= {} if has_drifted is None else {"drift": has_drifted}
         figures |= _overlap(staged, last, int(found["users"]), top_n)
     return figures
 
@@ -81,18 +83,22 @@ def _overlap(staged: DataFrame, last: LastNight, num_users: int, top_n: int) -> 
 
     both = lists(staged, "now").join(lists(last.lists, "before"), "user_id", how="inner")  # one row per user_id
     seen = both.agg(
-        F.avg(F.size(F.array_intersect("now", "before")) / top_n).alias("overlap"), F.count("*").alias("users")
+        F.avg(F.size(F.array_intersect("now", "before")) / F.least(F.size("before"), F.lit(top_n))).alias("overlap"),
+        F.count("*").alias("users"),
     ).first()
     return {"overlap": float(seen["overlap"]), "overlap_users": float(seen["users"])} if seen and seen["users"] else {}
 
 
 def faults_of_offer(offer: Offer, refusals: Mapping[tuple[str, str], int], top_n: int) -> list[str]:
     """Return what makes a night impossible before it is scored: there is too little to offer."""
-    num = len(offer.item_idxs_I)
-    if num >= top_n:
-        return []
-    why = ", ".join(f"{reason} {count:,}" for (reason, segment), count in refusals.items() if not segment)
-    return [f"{num:,} items are on offer ({why or 'no item is known'}), recommend.top_n is {top_n}"]
+    told = []
+    for segment, refusal_I in zip(offer.segments, offer.refusal_SI, strict=True):
+        num = int((refusal_I == 0).sum())
+        if num < top_n:
+            whom = f" for {segment}" if segment else ""
+            why = ", ".join(f"{reason} {count:,}" for (reason, of), count in refusals.items() if of == segment)
+            told.append(f"{num:,} items are on offer{whom} ({why or 'no item is known'}), recommend.top_n is {top_n}")
+    return told
 
 
 def faults_of(found: Figures, users_wanted: int, top_n: int) -> list[str]:
@@ -103,12 +109,14 @@ def faults_of(found: Figures, users_wanted: int, top_n: int) -> list[str]:
     if found["incomplete"]:
         told.append(
             f"{found['incomplete']:,.0f} lists are not {top_n} different items, ranks 1 to {top_n}"
-            " (are fewer items on offer than recommend.top_n plus what is left out?)"
+            " (do caps, segments and what is left out leave that many?)"
         )
     for name, words in (
         ("odd_scores", "a score that is no number"),
         ("not_on_offer", "an item that is not on offer"),
         ("left_out", "an item that the user is not to be offered again"),
+        ("over_cap", "more of a category than a cap allows"),
+        ("out_of_order", "a better score than the rank before"),
     ):
         if found[name]:
             told.append(f"{found[name]:,.0f} rows have {words}")
@@ -157,6 +165,8 @@ def sentence_of(found: Figures, model_version: str, top_n: int) -> str:
     ]
     told += [f"not offered, pairs of user and item: {', '.join(removed)}"] if removed else []
     told += [f"{found['idle_rules']:,.0f} rules speak of no item there is"] if found.get("idle_rules") else []
+    nobody = [name.removeprefix("users ") for name in sorted(found) if name.startswith("users ") and not found[name]]
+    told += [f"no user is of {', '.join(nobody)}, of which rules speak"] if nobody else []
     told.append(f"{100 * found['coverage']:.1f} % of the items on offer are in a list")
     told += [f"{100 * found['overlap']:.0f} % of a list was in the last one"] if "overlap" in found else []
     if "ndcg_varied" in found:

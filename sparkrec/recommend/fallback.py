@@ -8,8 +8,6 @@ import numpy as np
 from sparkrec.recommend.offer import Offer
 from sparkrec.sequences import NO_CATEGORY, Ints, Pasts
 
-CHUNK = 256
-
 
 class Ladder:
     """Items on offer in the order of popularity, step by step. Equal counts stand in the order of the items' index."""
@@ -17,7 +15,7 @@ class Ladder:
     def __init__(self, offer: Offer, popular_days: int) -> None:
         self.offer = offer
         self.steps = ("popular_in_category", f"popular_{popular_days}_days", "popular_all_time")
-        self.order_of_category: dict[int, Ints] = {}
+        self.orders: dict[tuple[int, int, int], tuple[list[int], list[int]]] = {}
 
     @cached_property
     def recent(self) -> Ints:
@@ -27,11 +25,17 @@ class Ladder:
     def all_time(self) -> Ints:
         return _by_count(self.offer.all_time_I, self.offer.item_idxs_I)
 
-    def of_category(self, category: int) -> Ints:
-        if category not in self.order_of_category:
-            of_it = self.recent[self.offer.categories_I[self.recent] == category] if category != NO_CATEGORY else []
-            self.order_of_category[category] = np.asarray(of_it, dtype=np.int64)
-        return self.order_of_category[category]
+    def of_step(self, step: int, segment: int, category: int) -> tuple[list[int], list[int]]:
+        """Return places and counts of a step as a segment is offered them; found once, for everybody walks there."""
+        key = (step, segment, category if step == 0 else NO_CATEGORY)
+        if key not in self.orders:
+            order = self.all_time if step == 2 else self.recent
+            if step == 0:
+                order = order[(self.offer.categories_I[order] == category) & (category != NO_CATEGORY)]
+            order = order[self.offer.refusal_SI[segment].numpy()[order] == 0]
+            count_I = self.offer.all_time_I if step == 2 else self.offer.recent_I
+            self.orders[key] = order.tolist(), count_I[order].tolist()
+        return self.orders[key]
 
     def fill_up(
         self, taken: list[int], left_out: Collection[int], segment: int, category: int, top_n: int
@@ -43,30 +47,26 @@ class Ladder:
         """
         added: list[tuple[int, float, int]] = []
         used = {*taken, *left_out}
-        refusal_I, cap_I = self.offer.refusal_SI[segment].numpy(), self.offer.cap_SI[segment].numpy()
+        cap_I = self.offer.cap_SI[segment].numpy()
         in_list: dict[int, int] = {}
         for place in taken:
             of_place = int(self.offer.categories_I[place])
             in_list[of_place] = in_list.get(of_place, 0) + 1
-        for step, place, count in self._walk(category):
+        for step, place, count in self._walk(segment, category):
             if len(taken) + len(added) >= top_n:
                 break
             of_place = int(self.offer.categories_I[place])
-            if place in used or refusal_I[place] or in_list.get(of_place, 0) >= cap_I[place]:
+            if place in used or in_list.get(of_place, 0) >= cap_I[place]:
                 continue
             used.add(place)
             in_list[of_place] = in_list.get(of_place, 0) + 1
             added.append((place, count, step))
         return added
 
-    def _walk(self, category: int) -> Iterator[tuple[int, int, float]]:
-        orders = (self.of_category(category), self.recent, self.all_time)
-        counts = (self.offer.recent_I, self.offer.recent_I, self.offer.all_time_I)
-        for step, (order, count_I) in enumerate(zip(orders, counts, strict=True)):
-            for start in range(0, len(order), CHUNK):
-                chunk = order[start : start + CHUNK]
-                for place, count in zip(chunk.tolist(), count_I[chunk].tolist(), strict=True):
-                    yield step, place, float(count)
+    def _walk(self, segment: int, category: int) -> Iterator[tuple[int, int, float]]:
+        for step in range(len(self.steps)):
+            for place, count in zip(*self.of_step(step, segment, category), strict=True):
+                yield step, place, float(count)
 
 
 def last_category(pasts: Pasts, category_V: Ints) -> Ints:

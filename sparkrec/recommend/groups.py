@@ -17,17 +17,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.types import StructType
 
 from sparkrec.config.settings import RecommendSettings
-from sparkrec.models.store import load_model
+from sparkrec.errors import SparkrecError
+from sparkrec.models.store import load_model, sync_file
 from sparkrec.prepare.staged import file_report
 from sparkrec.recommend.input_shape import shape_of
 from sparkrec.recommend.lists import carried_rows, in_order, scored_rows
 from sparkrec.recommend.look import look_at_group
 from sparkrec.recommend.offer import read_offer
 from sparkrec.recommend.score import Scorer
+from sparkrec.spark_errors import cause_of
 from sparkrec.tables import RECOMMENDATIONS
 from sparkrec.tasks import REPORT, as_batch, reports
 
@@ -51,7 +54,12 @@ class GroupPlan:
 
 def stage_groups(people: DataFrame, plan: GroupPlan) -> list[dict[str, Any]]:
     """Score all groups that are not there yet; return a report per group, see `look.py` for its figures."""
-    return reports(people.mapInArrow(_stager(plan), REPORT))
+    try:
+        return reports(people.mapInArrow(_stager(plan), REPORT))
+    except PySparkException as error:
+        raise SparkrecError(
+            f"{cause_of(error)}; nothing was published, and what is scored is kept: the same command goes on there"
+        ) from error
 
 
 def read_staged(spark: SparkSession, told: Iterable[Mapping[str, Any]], plan: GroupPlan) -> DataFrame:
@@ -90,11 +98,12 @@ def stage_group(people: pa.Table, plan: GroupPlan) -> dict[str, Any]:
     """Score, write and look at a group, unless that was done before; return its report."""
     name = f"{RECOMMENDATIONS.partition}={plan.run_date}/lists-{_key(people, plan)}"
     file, told = plan.staging / f"{name}.parquet", plan.staging / f"{name}.json"
-    if file.exists() and told.exists():
-        return {**json.loads(told.read_text(encoding="utf-8")), "reused": len(people)}
+    done = _done(file, told)
+    if done is not None:
+        return {**done, "reused": len(people)}
     scorer = _scorer(plan)
     scorer.cpu_s.clear()
-    scorer.ranking.passed_over = 0
+    scorer.ranking.passed_over = scorer.ranking.finder.one_by_one = 0
     is_carried = people.column("carried").is_valid()
     to_score, to_carry = people.filter(pc.invert(is_carried)), people.filter(is_carried)
     lists = scorer.score(to_score) if len(to_score) else None
@@ -109,6 +118,7 @@ def stage_group(people: pa.Table, plan: GroupPlan) -> dict[str, Any]:
         pq.write_table(rows, aside, row_group_size=ROW_GROUP_ROWS, compression="zstd", compression_level=1)
     with scorer.timed("look"):
         figures = look_at_group(pq.read_table(aside, partitioning=None), people, scorer.offer, plan)
+    sync_file(aside)
     aside.rename(file)
     partition = {str(RECOMMENDATIONS.partition): str(plan.run_date)}
     report = {
@@ -117,12 +127,23 @@ def stage_group(people: pa.Table, plan: GroupPlan) -> dict[str, Any]:
         "carried": len(to_carry),
         "reused": 0,
         "passed_over": scorer.ranking.passed_over,
+        "one_by_one": scorer.ranking.finder.one_by_one,
         "input": shape_of(people),
         "cpu": dict(scorer.cpu_s),
     }
     aside.write_text(json.dumps(report), encoding="utf-8")
+    sync_file(aside)
     aside.rename(told)
     return report
+
+
+def _done(file: Path, told: Path) -> dict[str, Any] | None:
+    """Return the report of a group that is there whole, None where it must be scored."""
+    try:
+        report: dict[str, Any] = json.loads(told.read_text(encoding="utf-8"))
+        return report if file.stat().st_size == report["size"] else None
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _key(people: pa.Table, plan: GroupPlan) -> str:

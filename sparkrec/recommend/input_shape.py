@@ -37,8 +37,8 @@ def shares(shapes: Iterable[Mapping[str, int]]) -> dict[str, float]:
     return {name: num / of_all[name[: name.index("_") + 1]] for name, num in total.items()}
 
 
-def drift(now: Mapping[str, float], before: Mapping[str, float]) -> float:
-    """Return the population stability index, the larger of kinds' and lengths'; 0 where nothing is known of before.
+def drift(now: Mapping[str, float], before: Mapping[str, float]) -> float | None:
+    """Return the population stability index, the larger of kinds' and lengths'; None where nothing is known of before.
 
     The index is the sum of (share - share before) x ln(share / share before) over the classes (Siddiqi, Credit Risk
     Scorecards, 2006); below 0.1 is usually called stable, above 0.25 a shift.
@@ -47,8 +47,9 @@ def drift(now: Mapping[str, float], before: Mapping[str, float]) -> float:
     for word in _WORDS:
         names = [name for name in now if name.startswith(word) and name in before]
         pairs = [(max(now[name], SMOOTHING), max(before[name], SMOOTHING)) for name in names]
-        found.append(sum((share - earlier) * math.log(share / earlier) for share, earlier in pairs))
-    return max(found)
+        if pairs:
+            found.append(sum((share - earlier) * math.log(share / earlier) for share, earlier in pairs))
+    return max(found) if found else None
 
 
 _WORDS = ("kind_", "length_")

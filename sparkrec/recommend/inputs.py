@@ -4,6 +4,7 @@ from datetime import date
 
 import polars as pl
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from sparkrec.contract import accept
 from sparkrec.errors import RefusedError
@@ -20,6 +21,9 @@ def read_audience(lake: Lake) -> DataFrame | None:
     named = audience.where("user_id IS NOT NULL")
     if named.isEmpty():
         raise RefusedError(f"{lake.path(AUDIENCE)}: names no user; fill it, or delete the table to serve everybody")
+    torn = named.groupBy("user_id").agg(F.count_distinct("segment").alias("num")).where("num > 1").first()
+    if torn:
+        raise RefusedError(f"{lake.path(AUDIENCE)}: user {torn['user_id']} is of {torn['num']} segments; name one")
     return named
 
 

@@ -1,21 +1,24 @@
-"""Look at a group's file as it was written, beside the pasts it was made from; nothing here knows how it was made."""
+"""Look at a group's file as it was written, beside the pasts it was made from and what is on offer."""
 
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sparkrec.recommend.left_out import left_out
 from sparkrec.recommend.offer import NOWHERE, Offer
-from sparkrec.sequences import Ints, sorted_set
+from sparkrec.recommend.score import MODEL
+from sparkrec.sequences import NO_CATEGORY, Ints, sorted_set
 
 if TYPE_CHECKING:
     from sparkrec.recommend.groups import GroupPlan
 
-FAULTS = ("incomplete", "odd_scores", "not_on_offer", "left_out")
+FAULTS = ("incomplete", "odd_scores", "not_on_offer", "left_out", "over_cap", "out_of_order")
 """Users whose list is not N different items, ranks 1 to N; rows with a score that is no number, with an item that the
-user's segment is not offered, with an item that the user is not offered for what the user did."""
+user's segment is not offered, with one the user is not offered for what the user did, with more items of a category
+than a cap allows, with a score of the model's above that of the rank before (but for lists made to vary)."""
 
 
 def look_at_group(written: pa.Table, people: pa.Table, offer: Offer, plan: "GroupPlan") -> dict[str, Any]:
@@ -45,10 +48,32 @@ def look_at_group(written: pa.Table, people: pa.Table, offer: Offer, plan: "Grou
         "odd_scores": int((~np.isfinite(score)).sum()),
         "not_on_offer": int(((place == NOWHERE) | refused).sum()),
         "left_out": int(is_out.sum()),
+        "over_cap": _over_cap(user, place, segment_U, offer),
+        "out_of_order": 0 if plan.settings.diversity else _out_of_order(written, user, rank, score),
         "left_out_pairs": len(out_user),
         "by_source": {entry["values"]: entry["counts"] for entry in by_source},
         "users_by_segment": np.bincount(segment_U, minlength=len(offer.segments)).tolist(),
     }
+
+
+def _over_cap(user: Ints, place: Ints, segment_U: Ints, offer: Offer) -> int:
+    there = np.flatnonzero((place != NOWHERE) & (user >= 0))
+    category = offer.categories_I[place[there]]
+    there, category = there[category != NO_CATEGORY], category[category != NO_CATEGORY]
+    _, group, size = np.unique(
+        np.stack([user[there], category]), axis=1, return_inverse=True, return_counts=True
+    ) if offer.has_caps else (None, np.zeros(len(there), dtype=int), np.zeros(1, dtype=int))  # fmt: skip
+    cap = offer.cap_SI.numpy()[segment_U[user[there]], place[there]]
+    return int((size[group] > cap).sum())
+
+
+def _out_of_order(written: pa.Table, user: Ints, rank: Ints, score: npt.NDArray[np.float64]) -> int:
+    is_model = pc.equal(written.column("source"), MODEL).to_numpy()
+    order = np.lexsort((rank, user))
+    together = (user[order][1:] == user[order][:-1]) & is_model[order][1:] & is_model[order][:-1]
+    later, earlier = score[order][1:], score[order][:-1]
+    rises = np.isfinite(later) & np.isfinite(earlier) & (later > earlier)
+    return int((together & rises).sum())
 
 
 def _is_among(keys: Ints, sorted_keys: Ints) -> Any:

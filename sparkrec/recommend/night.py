@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,7 @@ from sparkrec.lake import Lake
 from sparkrec.models.store import load_model
 from sparkrec.popularity import categories_by_index, count_by_index
 from sparkrec.prepare.as_of import Known
-from sparkrec.recommend.best import coarse_numbers
 from sparkrec.recommend.choose import check_vocabulary
-from sparkrec.recommend.device import device_of
 from sparkrec.recommend.groups import GroupPlan
 from sparkrec.recommend.left_out import cutoffs
 from sparkrec.recommend.offer import Offer, make_offer, write_offer
@@ -49,9 +47,8 @@ def offer_of(
     rows = items.select("item_idx", "item_id", "category", "available").toArrow()
     listed = pl.DataFrame(pl.from_arrow(rows)).sort("item_idx")
     effects = effects_of(rules, listed)
-    coarse = coarse_numbers(settings.preselect, device_of(settings.device))
     categories = categories_by_index(items, len(all_time))
-    offer = make_offer(load_model(model["path"]), listed, effects, categories, recent, all_time, coarse)
+    offer = make_offer(load_model(model["path"]), listed, effects, categories, recent, all_time)
     return offer, refusals_of(effects), effects.items_by_rule
 
 
@@ -70,9 +67,11 @@ def plan_night(
 ) -> tuple[GroupPlan, str]:
     """Write the offer where workers read it; return the plan, and the hash that a user's list follows from."""
     folder = Path(lake.root) / SCORED / str(run_date)
-    for other in folder.parent.glob("*"):
-        if other != folder:
-            shutil.rmtree(other, ignore_errors=True)  # a date that was given up
+    oldest = run_date - timedelta(days=settings.recommend.keep_days)
+    for given_up in (other for other in folder.parent.glob("*") if other.name <= str(oldest)):
+        shutil.rmtree(given_up, ignore_errors=True)
+    for other in folder.glob("offer-*"):
+        shutil.rmtree(other, ignore_errors=True)
     lists = _hash(model["model_version"], code, settings_hash(settings, ("recommend",)), _offer_hash(offer, settings))
     night = _hash(lists, offer.item_idxs_I, offer.recent_I, offer.all_time_I, offer.category_V)
     write_offer(folder / f"offer-{night}", offer)

@@ -8,7 +8,7 @@ A place is an item's number in the offer: 0..K-1 in the order of item indices, t
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from sparkrec.errors import SparkrecError
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.recommend.best import Vectors, vectors_of
 from sparkrec.recommend.rules import NO_CAP, Effects
@@ -83,11 +84,10 @@ def make_offer(
     categories_V: Ints,
     recent_V: Ints,
     all_time_V: Ints,
-    coarse: torch.dtype,
 ) -> Offer:
     """Return what is on offer: items that some segment is not refused.
 
-    In   items: item_idx, item_id, in the order of `effects`. A row is one item. coarse: numbers of the first pass.
+    In   items: item_idx, item_id, in the order of `effects`. A row is one item.
     """
     item_idxs = items["item_idx"].to_numpy().astype(np.int64)
     is_offered = (effects.refusal_SI == 0).any(axis=0) & (item_idxs >= FIRST_ITEM)
@@ -99,7 +99,9 @@ def make_offer(
     place_V[chosen_I] = np.arange(len(chosen_I))
     with torch.inference_mode():
         exact_KD = model.item_matrix().float()[torch.from_numpy(chosen_I[: is_scored.sum()])].contiguous()
-        vectors = vectors_of(exact_KD, coarse)
+        if not torch.isfinite(exact_KD).all():
+            raise SparkrecError("the model has item vectors that are not numbers; train it again (make train)")
+        vectors = vectors_of(exact_KD)
     return Offer(
         item_id_V=_by_index(items, len(all_time_V)),
         item_idxs_I=chosen_I,
@@ -137,7 +139,7 @@ def read_offer(folder: str) -> Offer:
     numbers = {name: tensors[name].numpy() for name in _NUMBERS}
     return Offer(
         item_id_V=ids.chunk(0),
-        vectors=Vectors(tensors["exact_KD"], tensors["coarse_KD"], tensors["norm_K"]),
+        vectors=Vectors(**{field.name: tensors[field.name] for field in fields(Vectors)}),
         segments=tuple(json.loads((Path(folder) / _CARD).read_text(encoding="utf-8"))["segments"]),
         refusal_SI=tensors["refusal_SI"],
         cap_SI=tensors["cap_SI"],
@@ -158,9 +160,7 @@ def _tensors(offer: Offer) -> dict[str, Tensor]:
     numbers: dict[str, npt.NDArray[Any]] = {name: getattr(offer, name) for name in _NUMBERS}
     return {
         **{name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in numbers.items()},
-        "exact_KD": offer.vectors.exact_KD,
-        "coarse_KD": offer.vectors.coarse_KD,
-        "norm_K": offer.vectors.norm_K,
+        **{field.name: getattr(offer.vectors, field.name) for field in fields(Vectors)},
         "refusal_SI": offer.refusal_SI,
         "cap_SI": offer.cap_SI,
     }

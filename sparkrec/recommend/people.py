@@ -5,12 +5,14 @@ from collections.abc import Mapping
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from sparkrec.recommend.left_out import PURCHASE
 from sparkrec.tables import EVENT_CODES, HISTORIES
 
 PAST = ["item_idxs", "event_types", "event_tss", "session_nos", "prices", "purchased"]
 PEOPLE = ["user_id", *PAST, "num_events", "segment", "made_from", "carried"]
 """A row is one user: the past (empty lists and no num_events for users never seen), the segment that rules speak of,
 `made_from` and the list to carry over, null where one must be made."""
+UNKNOWN_PRICE = -1.0
 CARRIED = "array<struct<rank: int, item_id: string, score: double, because_item_id: string>>"
 
 
@@ -34,13 +36,13 @@ def people_of(
     if audience is None:
         people = pasts.withColumn("segment", F.lit(None).cast("string"))
     else:
-        # A user named twice is one user; of two segments the first by name.
+        # A user named twice is one user.
         named = audience.groupBy("user_id").agg(F.min("segment").alias("segment"))
         people = named.join(pasts, "user_id", how="left")  # one row per user_id on both sides
     kinds = {name: HISTORIES.schema[name].dataType for name in PAST}
     full = people.select(
         "user_id",
-        *(F.coalesce(F.col(name), F.array().cast(kind)).alias(name) for name, kind in kinds.items()),
+        *(F.coalesce(F.col(name), _nothing(name).cast(kind)).alias(name) for name, kind in kinds.items()),
         "num_events",
         "segment",
     )
@@ -54,10 +56,26 @@ def people_of(
     return (carried.sortWithinPartitions("user_id") if is_shuffled else carried).select(PEOPLE)
 
 
+def _nothing(name: str) -> Column:
+    """Return what stands for a list that is null: nobody's past is empty, unknown prices are one per event."""
+    nothing = F.array()
+    if name != "prices":
+        return nothing
+    return F.coalesce(F.transform("item_idxs", lambda _: F.lit(None).cast("float")), nothing)
+
+
 def made_from(night: str, cuts: Mapping[str, int | None]) -> Column:
     """Return a hash of a list's past, segment and night, and of how much of the past still counts as left out."""
     counting = [_count_since(EVENT_CODES[kind], cut) for kind, cut in sorted(cuts.items()) if cut is not None]
-    return F.xxhash64(F.lit(night), "user_id", *PAST, "num_events", "segment", *counting)
+    if cuts.get(PURCHASE) is not None:
+        # Purchases without a time count as long as the kept events do not reach back to the cut, see `left_out`.
+        is_cut_off = F.col("num_events") > F.size("event_tss")
+        counting.append(is_cut_off & (F.try_element_at("event_tss", F.lit(1)) > F.lit(cuts[PURCHASE])))
+    # A hash passes over nulls, in lists too.
+    prices = F.transform("prices", lambda price: F.coalesce(price, F.lit(UNKNOWN_PRICE)))
+    past = [prices if name == "prices" else F.col(name) for name in PAST]
+    no_segment = F.coalesce("segment", F.lit("\0"))
+    return F.xxhash64(F.lit(night), F.col("user_id"), *past, F.col("num_events"), no_segment, *counting)
 
 
 def _count_since(code: int, since: int) -> Column:

@@ -3,12 +3,14 @@
 B users   M best items a list is chosen from   N items per list   K items that the model scores   D width
 """
 
+from itertools import groupby
+
 import torch
 from torch import Tensor
 
 from sparkrec.config.settings import RecommendSettings
 from sparkrec.models.sequence_model import SequenceModel
-from sparkrec.recommend.best import Finder, Vectors
+from sparkrec.recommend.best import Finder, Refused, Vectors, coarse_numbers
 from sparkrec.recommend.offer import NOWHERE, Offer
 from sparkrec.recommend.pick import NONE, Candidates, pick, without_choice
 from sparkrec.recommend.tile import Tile
@@ -23,9 +25,9 @@ class Ranking:
     def __init__(self, model: SequenceModel, offer: Offer, settings: RecommendSettings, device: torch.device) -> None:
         self.model, self.offer, self.settings, self.device = model, offer, settings, device
         on_device = Vectors(*(tensor.to(device) for tensor in vars(offer.vectors).values()))
-        self.finder = Finder(on_device, settings.tile_users)
+        self.finder = Finder(on_device, settings.tile_users, coarse_numbers(settings.preselect, device))
         self.has_caps = offer.has_caps
-        self.refuses_S = (offer.refusal_SI[:, : offer.num_scored] != 0).any(dim=1)
+        self.refused_by_segment: dict[int, Tensor] = {}
         self.passed_over = 0
         """Items that were better than the last of a list and did not come in, for their category was full."""
 
@@ -42,8 +44,8 @@ class Ranking:
 
     def _lists_from(self, tile: Tile, how_many: int) -> tuple[Tensor, Tensor]:
         top_n, diversity = self.settings.top_n, self.settings.diversity
-        refused_KB = self._refused(tile.segment_B)
-        score_BM, place_BM = self.finder.best(tile.state_BD, tile.out_user, tile.out_place, refused_KB, how_many)
+        refused = self._refused(tile.segment_B)
+        score_BM, place_BM = self.finder.best(tile.state_BD, tile.out_user, tile.out_place, refused, how_many)
         if self.model.scores_pairs:
             score_BM, place_BM = self._rerank(tile.state_BD, place_BM)
         if not self.has_caps and not diversity:
@@ -55,12 +57,13 @@ class Ranking:
         is_none_BN = chosen_BN == NONE
         score_BN = score_BM.gather(1, chosen_BN.clamp(min=0)).masked_fill(is_none_BN, -torch.inf)
         place_BN = place_BM.gather(1, chosen_BN.clamp(min=0)).masked_fill(is_none_BN, NOWHERE)
-        is_short_B = is_none_BN.any(dim=1) & (place_BM[:, -1] != NOWHERE)
-        if not diversity:
-            passed_over_B = chosen_BN.amax(dim=1) + 1 - (~is_none_BN).sum(dim=1)
-            self.passed_over += int(passed_over_B[~is_short_B].sum())
         # Caps may have passed over more than was looked at.
-        if is_short_B.any() and how_many < self.offer.num_scored:
+        is_short_B = is_none_BN.any(dim=1) & (place_BM[:, -1] != NOWHERE) & (how_many < self.offer.num_scored)
+        if not diversity:
+            num_looked_at_B = (place_BM != NOWHERE).sum(dim=1)
+            last_B = torch.where(is_none_BN.any(dim=1), num_looked_at_B, chosen_BN.amax(dim=1) + 1)
+            self.passed_over += int((last_B - (~is_none_BN).sum(dim=1))[~is_short_B].sum())
+        if is_short_B.any():
             wider = min(how_many * WIDER, self.offer.num_scored)
             score_BN[is_short_B], place_BN[is_short_B] = self._lists_from(tile.only(is_short_B), wider)
         return score_BN, place_BN
@@ -84,9 +87,19 @@ class Ranking:
         pair_BM, order_BM = pair_BM.masked_fill(is_none_BM, -torch.inf).sort(dim=1, descending=True, stable=True)
         return pair_BM, place_BM.masked_fill(is_none_BM, NOWHERE).gather(1, order_BM)
 
-    def _refused(self, segment_B: Tensor) -> Tensor | None:
-        """Return (K, B), true where a user is not offered an item for their segment; None where nobody is refused."""
-        row_B = segment_B.cpu()
-        if not self.refuses_S[row_B].any():
-            return None
-        return (self.offer.refusal_SI[row_B, : self.offer.num_scored] != 0).T.to(self.device)
+    def _refused(self, segment_B: Tensor) -> list[Refused]:
+        """Return which neighbours of the tile are not offered which items for their segment."""
+        refused = []
+        first = 0
+        for row, users in groupby(segment_B.tolist()):
+            end = first + len(list(users))
+            items = self._of_segment(row)
+            refused += [(slice(first, end), items)] if len(items) else []
+            first = end
+        return refused
+
+    def _of_segment(self, row: int) -> Tensor:
+        if row not in self.refused_by_segment:
+            refusal_K = self.offer.refusal_SI[row, : self.offer.num_scored]
+            self.refused_by_segment[row] = refusal_K.nonzero().flatten().to(self.device)
+        return self.refused_by_segment[row]

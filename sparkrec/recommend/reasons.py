@@ -41,7 +41,9 @@ def most_missed(model: SequenceModel, inputs: Mapping[str, Tensor], past_BR: Ten
     falls = []
     for item_B in past_BR.T:
         is_it_BL = inputs["item_idxs"] == item_B.unsqueeze(1)
-        without = {name: values_BL.masked_fill(is_it_BL, PAD) for name, values_BL in inputs.items()}
+        # What is left moves to the right, as windows are padded on the left.
+        order_BL = (~is_it_BL).int().argsort(dim=1, stable=True)
+        without = {name: values.masked_fill(is_it_BL, PAD).gather(1, order_BL) for name, values in inputs.items()}
         change_BD = with_all_BD - model.last_state(without).float()
         falls.append(torch.einsum("bd,bnd->bn", change_BD, listed_BND))
     return _best(torch.stack(falls, dim=2), past_BR, listed_BN)

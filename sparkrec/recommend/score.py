@@ -82,7 +82,7 @@ class Scorer:
             scored_place = out_place[is_scored]
         can_score_U = np.zeros(len(people), dtype=bool)
         length, tile_users = self.model.shape.length, self.settings.tile_users
-        for users, positions in tiles_of(pasts.ends - pasts.starts, length, tile_users):
+        for users, positions in tiles_of(pasts.ends - pasts.starts, segment_U, length, tile_users):
             with self.timed("encode"):
                 inputs = inputs_of(known, users, self.model.inputs, positions, tile_users, self.device)
                 is_placed_B = (inputs["item_idxs"][: len(users)] >= FIRST_ITEM).any(dim=1)

@@ -33,8 +33,8 @@ class Tile:
         return Tile(self.state_BD[is_in_B], row_B[self.out_user[kept]], self.out_place[kept], self.segment_B[is_in_B])
 
 
-def tiles_of(num_events_U: Ints, longest: int, tile_users: int) -> list[tuple[Ints, int]]:
-    """Return (users, positions) of every tile: users with pasts of about the same length share one.
+def tiles_of(num_events_U: Ints, segment_U: Ints, longest: int, tile_users: int) -> list[tuple[Ints, int]]:
+    """Return (users, positions) of every tile: users with pasts of about the same length share one, by segment.
 
     How many positions a user's past is given depends on that past alone: SHORTEST, doubled until it fits.
     """
@@ -45,6 +45,7 @@ def tiles_of(num_events_U: Ints, longest: int, tile_users: int) -> list[tuple[In
     tiles = []
     for size, length in enumerate(lengths):
         users = np.flatnonzero((size_U == size) & (num_events_U > 0))
+        users = users[np.argsort(segment_U[users], kind="stable")]
         tiles += [(users[start : start + tile_users], length) for start in range(0, len(users), tile_users)]
     return tiles
 

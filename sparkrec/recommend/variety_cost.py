@@ -18,7 +18,7 @@ from sparkrec.evaluate.held_out import matrix
 from sparkrec.evaluate.ranks import ndcg_of
 from sparkrec.lake import Lake
 from sparkrec.models.published import evaluated
-from sparkrec.models.store import load_model
+from sparkrec.models.store import has_model, load_model
 from sparkrec.recommend.best import vectors_of
 from sparkrec.recommend.device import device_of
 from sparkrec.recommend.groups import GroupPlan
@@ -41,7 +41,10 @@ def cost_of_variety(lake: Lake, plan: GroupPlan) -> dict[str, float]:
     if not plan.settings.diversity or not lake.has(WINDOWS):
         return {}
     of_the_date = (F.col("run_date") == F.lit(plan.run_date)) & (F.col("split") == "test")
-    told = replace(plan, model_folder=str(evaluated(Path(plan.model_folder))))
+    folder = evaluated(Path(plan.model_folder))
+    if not has_model(folder):
+        return {}
+    told = replace(plan, model_folder=str(folder))
     inputs = load_model(told.model_folder).inputs
     targets = lake.read(WINDOWS).where(of_the_date).select("target_idxs", "seen_idxs", *inputs)
     summed = targets.mapInArrow(_measure(_with_its_vectors(told)), GAINS).groupBy().sum().first()
@@ -59,7 +62,7 @@ def _with_its_vectors(plan: GroupPlan) -> GroupPlan:
     if torch.equal(exact_KD, offer.vectors.exact_KD):
         return plan
     folder = f"{plan.offer_folder}-evaluated"
-    write_offer(Path(folder), replace(offer, vectors=vectors_of(exact_KD, offer.vectors.coarse_KD.dtype)))
+    write_offer(Path(folder), replace(offer, vectors=vectors_of(exact_KD)))
     return replace(plan, offer_folder=folder)
 
 
