@@ -101,6 +101,12 @@ def test_vectors_that_all_point_the_same_way_are_told_apart_in_the_first_pass() 
     assert finder.one_by_one == 3
 
 
+def test_users_who_are_scored_item_by_item_get_the_same_lists() -> None:
+    first_ten = torch.stack([torch.arange(3).repeat_interleave(10), torch.arange(10).repeat(3)])
+    agree(torch.randn(5000, 32), torch.zeros(3, 32), 10, first_ten)
+    agree(torch.ones(9000, 32), torch.randn(3, 32), 10, first_ten)
+
+
 @pytest.mark.parametrize("numbers", NUMBERS)
 def test_the_bound_on_rounding_holds_and_is_not_far_too_wide(numbers: torch.dtype) -> None:
     state_BD, matrix_KD = torch.randn(64, 64), 0.5 + torch.randn(20_000, 64)
