@@ -207,6 +207,18 @@ def test_a_model_that_scores_pairs_puts_its_best_items_in_order(model: SequenceM
         assert items_of(found[f"u{user}"]) == best[::-1][:TOP_N]
 
 
+class Indifferent(Backwards):
+    def pair_scores(self, state_BD: torch.Tensor, items_BM: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(items_BM, dtype=torch.float32)
+
+
+def test_equal_pair_scores_stand_in_the_order_of_items(model: SequenceModel) -> None:
+    indifferent = Indifferent(model.shape).eval()
+    indifferent.load_state_dict(model.state_dict())
+    found = lists(people([3, 4]), indifferent, offer_for(model), rerank_items=8)["u0"]
+    assert items_of(found) == sorted(item for item, _ in brute_force([3, 4], model)[:8])[:TOP_N]
+
+
 def test_the_reason_is_the_past_item_most_alike(model: SequenceModel) -> None:
     alike = build_model("sasrec", model.shape).eval()
     alike.load_state_dict(model.state_dict())

@@ -13,6 +13,7 @@ from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.recommend.left_out import cutoffs, left_out
 from sparkrec.recommend.pick import NONE, Candidates, pick
 from sparkrec.recommend.rules import NO_CAP, check_rules, effects_of, of_the_night
+from sparkrec.recommend.tile import Tile
 from tests.offers import (
     KNOWN,
     TOP_N,
@@ -167,6 +168,29 @@ def test_caps_look_further_down_until_the_list_is_full(model: SequenceModel) -> 
     assert len(lists(people(past), model, offer_for(model, night_rules=tight), top_n=6)["u0"]) == 5
 
 
+def test_who_must_look_further_down_keeps_their_own_segment(model: SequenceModel) -> None:
+    """Caps leave only the second user's list short at first, and what is offered to the two differs."""
+    night_rules = rules(
+        {"rule": "cap", "category": "c0", "max_per_list": 1, "segment": "kids"},
+        {"rule": "cap", "category": "c1", "max_per_list": 1, "segment": "kids"},
+        *({"rule": "deny", "item_id": f"i{n}", "segment": "kids"} for n in range(2, 20)),
+    )
+    past = [3, 4, 5]
+    who = people(past, past, segments=[None, "kids"])
+    scorer = scorer_for(model, offer_for(model, night_rules=night_rules), top_n=5)
+    # A list of five is sought among twenty first: more than kids are offered, so only denied items could fill it.
+    found = lists(who, model, scorer.offer, top_n=5)
+    assert items_of(found["u0"]) == [item for item, _ in brute_force(past, model)][:5]
+    wanted: list[int] = []
+    for item, _ in brute_force(past, model, list(range(20))):
+        if item % 3 == 2 or not any(other % 3 == item % 3 for other in wanted):
+            wanted.append(item)
+    assert items_of(found["u1"]) == wanted[:5]
+    tile = Tile(torch.zeros(3, 4), torch.tensor([0, 1, 2]), torch.tensor([7, 8, 9]), torch.tensor([0, 1, 2]))
+    kept = tile.only(torch.tensor([False, True, True]))
+    assert (kept.out_user.tolist(), kept.out_place.tolist(), kept.segment_B.tolist()) == ([0, 1], [8, 9], [1, 2])
+
+
 def test_what_was_bought_seen_or_put_into_a_cart_is_left_out_as_settings_say() -> None:
     who = people([2, 3, 1, 4, 5], [2], kinds=[[1, 2, 4, 3, 1], [5]], purchased=[[4, 9], []])
 
@@ -181,6 +205,8 @@ def test_what_was_bought_seen_or_put_into_a_cart_is_left_out_as_settings_say() -
         (0, 2), (0, 3), (0, 4), (0, 5), (0, 9), (1, 2)
     ]  # fmt: skip
     assert pairs() == []
+    nothing = left_out(people([1, 2], kinds=[[1, 1]]), cutoffs({"view": None}, day("1970-01-01")))
+    assert nothing[1].tolist() == [2], "what has no item index is no item"
 
 
 def test_an_item_may_be_offered_again_when_its_days_are_over() -> None:
@@ -194,6 +220,8 @@ def test_an_item_may_be_offered_again_when_its_days_are_over() -> None:
     assert items(1, night=2) == [3], "the two of one night are those of its date"
     assert items(2, night=2) == [2, 3]
     assert items(1, night=3) == []
+    at_midnight = people([2], kinds=[[1]], minutes=[[24 * hours]])
+    assert left_out(at_midnight, cutoffs({"view": 1}, date(1970, 1, 2)))[1].tolist() == [2]
     cut = cutoffs({"view": 1}, date(1970, 1, 2))["view"]
     assert cut == timedelta(days=1).total_seconds() * 1_000_000
 
