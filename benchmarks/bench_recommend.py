@@ -41,7 +41,7 @@ def bench() -> None:
     commands = {
         "sparkrec": [*SUBMIT, __file__, "--stage", str(lake), str(USERS * ITEMS)],
         "implicit": [peers_python(), *peer("implicit_recommend.py"), str(CORES)],
-        "Spark ALS": [*SUBMIT, "--driver-java-options", "-XX:+UseParallelGC", *peer("als_recommend.py")],
+        "Spark ALS": [*SUBMIT, *peer("als_recommend.py")],
     }
     found = {name: [one_of(name, command) for _ in range(2)] for name, command in commands.items()}
     ours, implicit, als = (max(runs) for runs in found.values())

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sparkrec.errors import RefusedError
+from sparkrec.models.registry import build_model
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.recommend.left_out import cutoffs, left_out
 from sparkrec.recommend.pick import NONE, Candidates, pick
@@ -166,6 +167,27 @@ def test_caps_look_further_down_until_the_list_is_full(model: SequenceModel) -> 
     assert {row["source"] for row in short} == {"model"}
     assert sorted(item % 3 for item in items_of(short)) == [0, 1, 1, 2, 2]
     assert len(lists(people(past), model, offer_for(model, night_rules=tight), top_n=6)["u0"]) == 5
+
+
+def test_caps_look_beyond_the_first_candidates(model: SequenceModel) -> None:
+    past = [3, 4, 5]
+    odd = build_model("sasrec", model.shape).eval()
+    odd.load_state_dict(model.state_dict())
+    best = [item for item, _ in brute_force(past, model)]
+    worst = torch.nn.functional.normalize(model.item_matrix()[best[-1]].detach(), dim=0)
+    with torch.no_grad():
+        for item in range(8, KNOWN, 3):
+            odd.item_matrix()[item] = (1 + item) * 100 * worst
+    night_rules = rules(*({"rule": "cap", "category": f"c{n}", "max_per_list": 1} for n in (0, 1)))
+    ranking = [item for item, _ in brute_force(past, odd)]
+    assert all(item % 3 != 2 or item in (2, 5) for item in ranking[:20]), (
+        "the case is none if the first twenty have enough"
+    )
+    firsts = [next(item for item in ranking if item % 3 == n) for n in (0, 1)]
+    wanted = [item for item in ranking if item % 3 == 2 or item in firsts][:TOP_N]
+    found = lists(people(past), odd, offer_for(odd, night_rules=night_rules))["u0"]
+    assert items_of(found) == wanted
+    assert {row["source"] for row in found} == {"model"}
 
 
 def test_who_must_look_further_down_keeps_their_own_segment(model: SequenceModel) -> None:

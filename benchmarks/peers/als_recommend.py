@@ -4,9 +4,9 @@ spark-submit --master local[2] benchmarks/peers/als_recommend.py FACTORS_FOLDER 
 
 The factors are those of `scored_lake.factors`. It has no filter of seen items, so it does less than the others.
 
-What else was tried, by CPU seconds for 100,000 users x 50,000 items on two cores, medians of three: with this project's
-options of Java and Spark's blocks of 4,096 rows 71, blocks of 512 rows 74; with Java's own thresholds for compiling 77
-and 76. All items in one file leave a core idle.
+What else was tried, by CPU seconds for 100,000 users x 50,000 items on two cores, the first call of a JVM, medians of
+three: with this project's options of Java and Spark's blocks of 4,096 rows 71, blocks of 512 rows 74; with Java's own
+thresholds for compiling 77 and 76. All items in one file leave a core idle.
 """
 
 import json
