@@ -237,20 +237,22 @@ def test_the_reason_is_the_past_item_most_alike(model: SequenceModel) -> None:
 
 
 def test_the_reason_by_removal_is_the_item_without_which_the_score_falls_most(model: SequenceModel) -> None:
-    past = [3, 9, 15, 9, 22]
-    rows = lists(people(past), model, offer_for(model), reasons="removal")["u0"]
+    rng = np.random.default_rng(7)
+    pasts = [[3, 9, 15, 9, 22], *(rng.choice(np.arange(2, KNOWN), 6, replace=False).tolist() for _ in range(8))]
+    found = lists(people(*pasts), model, offer_for(model), reasons="removal")
 
-    def score(item: int, without: int) -> float:
+    def score(past: list[int], item: int, without: int) -> float:
         kept = [kept for kept in past if kept != without]
         kept_BL = torch.tensor([[0] * (6 - len(kept)) + kept])
         inputs = {"item_idxs": kept_BL, "event_types": (kept_BL > 0).long()}
         with torch.inference_mode():
             return float(model.states(inputs)[0, -1] @ model.item_matrix()[item])
 
-    for row in rows:
-        (item,) = items_of([row])
-        least = min((other for other in (3, 9, 15, 22) if other != item), key=lambda other: score(item, other))
-        assert row["because_item_id"] == f"i{least}"
+    for user, past in enumerate(pasts):
+        for row in found[f"u{user}"]:
+            (item,) = items_of([row])
+            falls = {other: score(past, item, other) for other in set(past) if other != item}
+            assert row["because_item_id"] == f"i{min(falls, key=lambda other: falls[other])}"
 
 
 def test_reasons_are_sought_among_the_newest_different_items() -> None:
