@@ -4,6 +4,7 @@ U users   E events of all users, end to end   N rows   L positions
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -101,8 +102,21 @@ def sorted_set(keys: Ints) -> Ints:
     return in_order[np.concatenate([[True], in_order[1:] != in_order[:-1]])] if len(in_order) else in_order
 
 
+def is_in(sorted_keys: Ints, keys: Ints) -> npt.NDArray[np.bool_]:
+    """Return which keys are among the sorted ones; ten times quicker than `np.isin`, which sorts both."""
+    if not len(sorted_keys):
+        return np.zeros(len(keys), dtype=bool)
+    found = np.minimum(np.searchsorted(sorted_keys, keys), len(sorted_keys) - 1)
+    among: npt.NDArray[np.bool_] = sorted_keys[found] == keys
+    return among
+
+
+def look_up(values_V: npt.NDArray[Any], item_idxs: Ints, otherwise: int | bool) -> npt.NDArray[Any]:
+    """Return what is known of items by their index, `otherwise` for those that are newer than the vector."""
+    inside = np.minimum(item_idxs, len(values_V) - 1)
+    return np.where(item_idxs < len(values_V), values_V[inside], otherwise)
+
+
 def hide_unknown(item_idxs: Ints, is_known: npt.NDArray[np.bool_], instead: int = UNKNOWN) -> Ints:
     """Return the items with those that the model does not know (too rare, or newer than it) replaced."""
-    in_vocabulary = np.minimum(item_idxs, len(is_known) - 1)
-    known = (item_idxs < len(is_known)) & is_known[in_vocabulary]
-    return np.where((item_idxs >= FIRST_ITEM) & ~known, instead, item_idxs)
+    return np.where((item_idxs >= FIRST_ITEM) & ~look_up(is_known, item_idxs, False), instead, item_idxs)

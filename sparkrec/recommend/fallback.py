@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from sparkrec.recommend.offer import Offer
-from sparkrec.sequences import NO_CATEGORY, Ints, Pasts
+from sparkrec.sequences import NO_CATEGORY, Ints, Pasts, look_up
 
 
 class Ladder:
@@ -71,8 +71,7 @@ class Ladder:
 
 def last_category(pasts: Pasts, category_V: Ints) -> Ints:
     """Return the category of every user's newest item that has one, NO_CATEGORY for none; (U,)."""
-    inside = np.minimum(pasts.item_idxs, len(category_V) - 1)
-    category = np.where(pasts.item_idxs < len(category_V), category_V[inside], NO_CATEGORY)
+    category = look_up(category_V, pasts.item_idxs, NO_CATEGORY)
     places = np.flatnonzero(category != NO_CATEGORY)
     last = np.searchsorted(places, pasts.ends) - 1
     if not len(places):

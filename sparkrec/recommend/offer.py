@@ -27,7 +27,7 @@ from sparkrec.errors import SparkrecError
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.recommend.best import Vectors, vectors_of
 from sparkrec.recommend.rules import NO_CAP, Effects
-from sparkrec.sequences import Ints
+from sparkrec.sequences import Ints, look_up
 from sparkrec.tables import FIRST_ITEM
 
 NOWHERE = -1
@@ -63,8 +63,7 @@ class Offer:
 
     def places_of(self, item_idxs: Ints) -> Ints:
         """Return the places of items by their index, NOWHERE for those that are not on offer."""
-        inside = np.minimum(item_idxs, len(self.place_V) - 1)
-        return np.where(item_idxs < len(self.place_V), self.place_V[inside], NOWHERE)
+        return look_up(self.place_V, item_idxs, NOWHERE)
 
     def number_segments(self, names: pa.ChunkedArray) -> Ints:
         """Return the rows of users' segments; a segment that no rule speaks of, or none, is the first."""
@@ -91,8 +90,7 @@ def make_offer(
     """
     item_idxs = items["item_idx"].to_numpy().astype(np.int64)
     is_offered = (effects.refusal_SI == 0).any(axis=0) & (item_idxs >= FIRST_ITEM)
-    known_V = model.is_known_V.numpy()
-    is_scored = is_offered & (item_idxs < len(known_V)) & known_V[np.minimum(item_idxs, len(known_V) - 1)]
+    is_scored = is_offered & look_up(model.is_known_V.numpy(), item_idxs, False)
     rows = np.concatenate([np.flatnonzero(is_scored), np.flatnonzero(is_offered & ~is_scored)])
     chosen_I = item_idxs[rows]
     place_V = np.full(len(all_time_V), NOWHERE, dtype=np.int64)

@@ -20,6 +20,7 @@ from sparkrec.sequences import (
     category_buckets,
     flatten,
     hide_unknown,
+    look_up,
     read_pasts,
     sorted_set,
 )
@@ -84,12 +85,7 @@ def cut_windows(batch: pa.RecordBatch, plan: CutPlan, catalogue: Catalogue) -> p
     own = _own(batch, pasts, train_ends, is_known)
     negatives = draw_negatives(window_ids, targets_NL, rows.users, own, catalogue.laws, plan.num_negatives, plan.seed)
     seen_as = replace(pasts, item_idxs=hide_unknown(pasts.item_idxs, is_known))
-    in_catalogue = np.minimum(pasts.item_idxs, len(is_known) - 1)
-    categories = np.where(
-        pasts.item_idxs < len(is_known),
-        catalogue.category_idxs[in_catalogue],
-        UNKNOWN,
-    )
+    categories = look_up(catalogue.category_idxs, pasts.item_idxs, UNKNOWN)
     parallel = {
         **{
             name: getattr(seen_as, name)

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from sparkrec.sequences import Ints
+from sparkrec.sequences import Ints, is_in
 from sparkrec.tables import PAD
 from sparkrec.window.laws import NO_GROUP, Law, Words, law_of
 
@@ -118,7 +117,7 @@ def _draw(
         if not len(open_):
             break
         drawn[open_] = law.draw(groups[open_], mix(words[open_] + np.uint64(attempt)))
-        open_ = open_[_is_in(own.keys, of_user[open_] * own.vocabulary_size + drawn[open_])]
+        open_ = open_[is_in(own.keys, of_user[open_] * own.vocabulary_size + drawn[open_])]
     return np.concatenate([left, open_])
 
 
@@ -127,7 +126,7 @@ def _draw_viewed(drawn: Ints, draws: Ints, words: Words, targets: Ints, of_user:
     starts = np.searchsorted(own.viewed, of_user[draws] * own.vocabulary_size)
     ends = np.searchsorted(own.viewed, (of_user[draws] + 1) * own.vocabulary_size)
     target = np.searchsorted(own.viewed, of_user[draws] * own.vocabulary_size + targets[draws])
-    holds_target = _is_in(own.viewed, of_user[draws] * own.vocabulary_size + targets[draws])
+    holds_target = is_in(own.viewed, of_user[draws] * own.vocabulary_size + targets[draws])
     sizes = ends - starts - holds_target
     can = sizes > 0
     place = starts + (mix(words[draws]) % np.maximum(sizes, 1).astype(np.uint64)).astype(np.int64)
@@ -136,16 +135,8 @@ def _draw_viewed(drawn: Ints, draws: Ints, words: Words, targets: Ints, of_user:
     return draws[~can]
 
 
-def _is_in(sorted_keys: Ints, keys: Ints) -> npt.NDArray[np.bool_]:
-    if not len(sorted_keys):
-        return np.zeros(len(keys), dtype=bool)
-    found = np.minimum(np.searchsorted(sorted_keys, keys), len(sorted_keys) - 1)
-    is_in: npt.NDArray[np.bool_] = sorted_keys[found] == keys
-    return is_in
-
-
 def _next_other(law: Law, own: Own, user: int, drawn: int) -> int:
     start = int(np.searchsorted(law.item_idxs, drawn))
     in_turn = np.roll(law.item_idxs, -start)
-    others = in_turn[~_is_in(own.keys, user * own.vocabulary_size + in_turn)]
+    others = in_turn[~is_in(own.keys, user * own.vocabulary_size + in_turn)]
     return int(others[0]) if len(others) else PAD
