@@ -194,7 +194,7 @@ def _histories(chunk: Chunk, pasts: Pasts, price_I: Ints, run_date: date, random
         "num_events": pa.array(np.diff(start_U)),
         "session_id": pc.binary_join_element_wise(user_id, session_second, "@"),
     }
-    return pa.table({name: columns[name] for name in HISTORIES.schema.names if name != HISTORIES.partition})
+    return pa.table({name: columns[name] for name in HISTORIES.in_files.names})
 
 
 def _purchased(start_U: Ints, item_E: Ints, is_bought_E: npt.NDArray[np.bool_]) -> pa.Array:

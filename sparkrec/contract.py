@@ -33,6 +33,11 @@ class Table:
     key: tuple[str, ...] = ()
     partition: str | None = None
 
+    @property
+    def in_files(self) -> StructType:
+        """The columns that files hold; the partition is in their path."""
+        return StructType([field for field in self.schema if field.name != self.partition])
+
 
 def conform(frame: DataFrame, table: Table) -> DataFrame:
     """Return exactly the contract's columns, in its order; raise on every missing or mistyped one at once."""

@@ -141,8 +141,7 @@ def _of_users(histories: list[pl.LazyFrame], people: pl.DataFrame) -> pl.DataFra
 
 
 def _write(plan: NightPlan, bucket: int, rows: pl.DataFrame | pl.LazyFrame, as_of: date) -> dict[str, Any]:
-    names = [name for name in HISTORIES.schema.names if name != "user_bucket"]
-    written = rows.with_columns(pl.lit(as_of).alias("as_of")).select(names)
+    written = rows.with_columns(pl.lit(as_of).alias("as_of")).select(HISTORIES.in_files.names)
     partition = {"user_bucket": str(bucket)}
     return write_part(written, plan.folder("histories"), f"{as_of}", partition, ROW_GROUP_USERS)
 

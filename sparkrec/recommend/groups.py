@@ -19,7 +19,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.types import StructType
 
 from sparkrec.config.settings import RecommendSettings
 from sparkrec.errors import SparkrecError
@@ -64,8 +63,8 @@ def stage_groups(people: DataFrame, plan: GroupPlan) -> list[dict[str, Any]]:
 
 def read_staged(spark: SparkSession, told: Iterable[Mapping[str, Any]], plan: GroupPlan) -> DataFrame:
     """Return the rows of the groups' files. A row is one suggestion."""
-    schema = StructType([field for field in RECOMMENDATIONS.schema if field.name != RECOMMENDATIONS.partition])
     paths = [str(plan.staging / report["path"]) for report in told]
+    schema = RECOMMENDATIONS.in_files
     return spark.read.schema(schema).parquet(*paths) if paths else spark.createDataFrame([], schema)
 
 

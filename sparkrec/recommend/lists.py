@@ -13,13 +13,7 @@ from sparkrec.tables import PAD, RECOMMENDATIONS
 ARROW = {
     "string": pa.string(), "int": pa.int32(), "double": pa.float64(), "bigint": pa.int64()
 }  # fmt: skip
-ROWS = pa.schema(
-    [
-        (field.name, ARROW[field.dataType.simpleString()])
-        for field in RECOMMENDATIONS.schema
-        if field.name != RECOMMENDATIONS.partition
-    ]
-)
+ROWS = pa.schema([(field.name, ARROW[field.dataType.simpleString()]) for field in RECOMMENDATIONS.in_files])
 """What a file of the table holds; the night is in its path."""
 
 

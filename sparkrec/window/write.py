@@ -53,7 +53,7 @@ def write_windows(
 
 def _write(rows: pa.Table, folder: Path, run_date: str, split: str, row_group_rows: int) -> dict[str, Any]:
     """Write a file named after its content, so that the names alone tell whether two training sets are the same."""
-    of_file = rows.select([name for name in WINDOWS.schema.names if name != WINDOWS.partition]).combine_chunks()
+    of_file = rows.select(WINDOWS.in_files.names).combine_chunks()
     partition = f"{WINDOWS.partition}={run_date}"
     (folder / partition).mkdir(parents=True, exist_ok=True)
     aside = folder / partition / f"{split}-{uuid.uuid4().hex}.writing"  # a task may run twice at once
