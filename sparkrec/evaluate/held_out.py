@@ -94,11 +94,9 @@ def _ranker(
 def _rank_tile(tile: pa.RecordBatch, model: SequenceModel, popular: dict[str, torch.Tensor]) -> pa.RecordBatch:
     target_B = matrix(tile.column("target_idxs"))[:, -1]
     seen = [np.asarray(items, dtype=np.int64) for items in tile.column("seen_idxs").to_pylist()]
-    # An earlier model may have been made for shorter windows.
-    inputs = {name: matrix(tile.column(name))[:, -model.shape.length :] for name in model.inputs}
-    # An earlier model does not know the newest items.
-    inputs["item_idxs"] = torch.from_numpy(hide_unknown(inputs["item_idxs"].numpy(), model.is_known_V.numpy()))
-    model_rank_B = model_ranks(model, inputs, target_B, left_out_mask(seen, model.shape.vocabulary_size))
+    model_rank_B = model_ranks(
+        model, held_out_inputs(tile, model), target_B, left_out_mask(seen, model.shape.vocabulary_size)
+    )
     # Popularity knows the whole catalogue, also what is newer than the model.
     counts_BV = torch.stack([popular[split] for split in tile.column("split").to_pylist()])
     popular_rank_B = target_ranks(counts_BV, target_B, left_out_mask(seen, counts_BV.shape[1]))
@@ -121,6 +119,16 @@ def _rank_tile(tile: pa.RecordBatch, model: SequenceModel, popular: dict[str, to
             ]
         ),
     )
+
+
+def held_out_inputs(tile: pa.RecordBatch, model: SequenceModel) -> dict[str, torch.Tensor]:
+    """Return the model's inputs from rows of `windows`, (B, L) each, where the model is."""
+    # An earlier model may have been made for shorter windows.
+    inputs = {name: matrix(tile.column(name))[:, -model.shape.length :] for name in model.inputs}
+    # An earlier model does not know the newest items.
+    known = hide_unknown(inputs["item_idxs"].numpy(), model.is_known_V.cpu().numpy())
+    inputs["item_idxs"] = torch.from_numpy(known)
+    return {name: values_BL.to(model.is_known_V.device) for name, values_BL in inputs.items()}
 
 
 def matrix(column: pa.ListArray) -> torch.Tensor:

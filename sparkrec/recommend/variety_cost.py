@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from torch import Tensor
 
 from sparkrec.config.settings import RecommendSettings
-from sparkrec.evaluate.held_out import matrix
+from sparkrec.evaluate.held_out import held_out_inputs, matrix
 from sparkrec.evaluate.ranks import ndcg_of
 from sparkrec.lake import Lake
 from sparkrec.models.published import evaluated
@@ -25,7 +25,7 @@ from sparkrec.recommend.groups import GroupPlan
 from sparkrec.recommend.offer import NOWHERE, Offer, read_offer, write_offer
 from sparkrec.recommend.ranking import Ranking
 from sparkrec.recommend.tile import Tile
-from sparkrec.sequences import flatten, hide_unknown
+from sparkrec.sequences import flatten
 from sparkrec.tables import WINDOWS
 
 GAINS = "plain double, varied double, users long"
@@ -89,16 +89,13 @@ def _measure(plan: GroupPlan) -> Callable[[Iterator[pa.RecordBatch]], Iterator[p
 def tile_gains(rows: pa.RecordBatch, offer: Offer, rankings: list[Ranking], settings: RecommendSettings) -> list[float]:
     """Return the sum over users of NDCG@N of each ranking's lists."""
     model, device = rankings[0].model, rankings[0].device
-    inputs = {name: matrix(rows.column(name))[:, -model.shape.length :].to(device) for name in model.inputs}
-    known = hide_unknown(inputs["item_idxs"].cpu().numpy(), model.is_known_V.cpu().numpy())
-    inputs["item_idxs"] = torch.from_numpy(known).to(device)
     target_B = matrix(rows.column("target_idxs"))[:, -1]
     seen, starts, ends = flatten(rows.column("seen_idxs"))
     user = np.repeat(np.arange(len(starts)), ends - starts)
     place = offer.places_of(seen)
     is_out = (place != NOWHERE) & (place < offer.num_scored) & (seen != target_B.numpy()[user])
     tile = Tile(
-        model.last_state(inputs).float(),
+        model.last_state(held_out_inputs(rows, model)).float(),
         torch.from_numpy(user[is_out]).to(device),
         torch.from_numpy(place[is_out]).to(device),
         torch.zeros(len(rows), dtype=torch.long, device=device),
