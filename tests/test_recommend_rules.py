@@ -80,7 +80,7 @@ def test_the_smallest_cap_counts_and_one_without_a_category_is_for_each() -> Non
     effects = effects_of(night_rules, catalogue(vocabulary=6))
     assert effects.segments == ("", "kids")
     assert effects.cap_SI.tolist() == [[3, 3, 2, 3], [3, 3, 1, 3]]
-    assert effects.num_idle == 1
+    assert list(effects.items_by_rule.values()).count(0) == 1
     assert (effects_of(rules(), catalogue()).cap_SI == NO_CAP).all()
 
 

@@ -18,8 +18,8 @@ Refused = tuple[slice, Tensor]
 """Neighbouring users of a tile, and items that none of them is offered."""
 RUN_ITEMS = 32
 """R: the maximum of every run is looked at before single items are."""
-LOOSE_RUNS = 8
-"""A user with more than this times N runs to look into is scored item by item."""
+LOOSE_RUNS, FEW_RUNS = 8, 128
+"""A user with more runs to look into than the first times N, and than the second, is scored item by item."""
 BLOCK_ITEMS = 1 << 16
 
 
@@ -105,7 +105,7 @@ class Finder:
             least_B1 = (top_BG - doubt_BG).topk(how_many, dim=1).values[:, -1:]
         threshold_BG = least_B1 - doubt_BG
         may_hold_BG = (top_BG >= threshold_BG) & (top_BG > -torch.inf)
-        is_loose_B = may_hold_BG.sum(dim=1) > max(LOOSE_RUNS * how_many, BLOCK_ITEMS // RUN_ITEMS // 16)
+        is_loose_B = may_hold_BG.sum(dim=1) > max(LOOSE_RUNS * how_many, FEW_RUNS)
         may_hold_BG[is_loose_B] = False
         scores_BN, items_BN = self._look_into(may_hold_BG, threshold_BG, coarse_KB, state_BD, how_many)
         self.one_by_one += int(is_loose_B.sum())

@@ -10,7 +10,6 @@ import pyarrow as pa
 from sparkrec.sequences import Ints, flatten, sorted_set
 from sparkrec.tables import EVENT_CODES, FIRST_ITEM
 
-COLUMNS = ["item_idxs", "event_types", "event_tss", "purchased", "num_events"]
 PURCHASE = "purchase"
 
 
@@ -27,7 +26,7 @@ def cutoffs(leave_out: Mapping[Any, int | None], run_date: date) -> dict[str, in
 def left_out(people: pa.Table | pa.RecordBatch, cuts: Mapping[str, int | None]) -> tuple[Ints, Ints]:
     """Return pairs that are not offered, sorted and each once: the user's row, the item's index.
 
-    In   people: COLUMNS, a row per user. cuts: see `cutoffs`.
+    In   people: item_idxs, event_types, event_tss, purchased, num_events. A row is one user. cuts: see `cutoffs`.
 
     `purchased` remembers more than the events that are kept, but not when: where a purchase counts for some days only
     and the kept events do not reach back that far, all of it counts.

@@ -31,11 +31,6 @@ class Effects:
     items_by_rule: dict[str, int]
     """How many items every rule speaks of, by the rule in words."""
 
-    @property
-    def num_idle(self) -> int:
-        """Rules of the night that speak of no item there is."""
-        return sum(not num for num in self.items_by_rule.values())
-
 
 def check_rules(rules: pl.DataFrame, where: str) -> None:
     """Refuse a table with a rule that cannot be understood; the first of them is shown."""
