@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -104,13 +104,17 @@ def kill_at(command: list[str], lake: Path, moment: Moment) -> str:
             return "ended before the moment came"
         driver = driver or next((one for one in members(process.pid) if is_driver(one)), None)
         time.sleep(0.001 if driver else 0.1)
-    for member in [*([driver] if driver else []), *members(process.pid)]:
-        try:
-            member.send_signal(signal.SIGKILL)
-        except (ProcessLookupError, psutil.Error):
-            continue
+    kill([*([driver] if driver else []), *members(process.pid)])
     process.wait()
     return "missed" if any(lake.glob(moment.passed)) else "killed"
+
+
+def kill(processes: Iterable[psutil.Process]) -> None:
+    for process in processes:
+        try:
+            process.send_signal(signal.SIGKILL)
+        except (ProcessLookupError, psutil.Error):
+            continue
 
 
 def is_driver(process: psutil.Process) -> bool:

@@ -9,7 +9,6 @@ reader that opens the table all the while must have seen whole nights only, of f
 import multiprocessing
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -18,8 +17,7 @@ from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 import polars as pl
-import psutil
-from faults import ROOT, Outcome, members, run, show
+from faults import ROOT, Outcome, kill, members, run, show
 from scored_lake import make_lake
 
 KILLS, DAY = 20, "2024-03-01"
@@ -68,11 +66,7 @@ def kill_once(lake: Path, num_groups: int, chance: random.Random) -> str:
     time.sleep(delay)
     done = len(groups_done(lake))
     ended = process.poll() is not None
-    for member in [*members(process.pid)]:
-        try:
-            member.send_signal(signal.SIGKILL)
-        except (ProcessLookupError, psutil.Error):
-            continue
+    kill(list(members(process.pid)))
     process.wait()
     return "ended before the kill" if ended else f"killed with {done} of {num_groups} groups done"
 

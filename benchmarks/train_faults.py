@@ -5,7 +5,6 @@ python benchmarks/train_faults.py
 What recovers must end at the weights of a training that nobody disturbed, byte by byte.
 """
 
-import contextlib
 import os
 import random
 import re
@@ -19,7 +18,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import psutil
-from faults import QUICK, ROOT, Outcome, commits, members, night, run, show
+from faults import QUICK, ROOT, Outcome, commits, kill, members, night, run, show
 
 NUM_SAVES_KILLED = 20
 RANKS = ("--set", "train.num_workers=2", "--set", "train.checkpoint_steps=5", "--set", "train.max_epochs=12")
@@ -129,9 +128,7 @@ def kill_saver(bench: Bench) -> Outcome:
     lake = bench.lake("saver")
     job = bench.start(lake)
     wait_for(lambda: any(lake.glob("_models/*.attempt/checkpoint-*")))
-    for process in [*psutil.Process(job.pid).children(recursive=True), *members(job.pid)]:
-        with contextlib.suppress(psutil.Error):
-            process.send_signal(signal.SIGKILL)
+    kill([*psutil.Process(job.pid).children(recursive=True), *members(job.pid)])
     job.wait()
     (attempt,) = lake.glob("_models/*.attempt")
     # From here on every step is saved; how often is not part of what the weights depend on.
