@@ -9,7 +9,7 @@ from sparkrec.job import Run, code_version, now, start
 from sparkrec.models.published import last_published
 from sparkrec.popularity import categories_by_index, count_by_index, with_events
 from sparkrec.prepare.as_of import known_as_of
-from sparkrec.tables import ITEMS, MODELS, RECOMMENDATIONS, WINDOWS
+from sparkrec.tables import ITEMS, MODELS, WINDOWS
 from sparkrec.train.candidate import model_row, plan_training, vocabulary_of, with_candidate
 from sparkrec.train.launch import in_words, train_or_reuse
 from sparkrec.train.logbook import tell_mlflow
@@ -30,7 +30,7 @@ def main(run: Run) -> None:
     least, categories = settings.window.min_item_events, categories_by_index(items, len(counts))
     vocabulary = vocabulary_of(popularity["validation"], categories, least)
     models = lake.read_or_empty(MODELS)
-    champion = last_published(lake.read_or_empty(RECOMMENDATIONS), models, run.date)
+    champion = last_published(lake, models, run.date)
     plan = plan_training(
         training_set, len(counts), lake.lineage(ITEMS), run.date, settings, lake.model_root(), code_version(), champion
     )

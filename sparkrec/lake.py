@@ -154,6 +154,10 @@ class Lake:
             return []
         return sorted(files[f"partition.{table.partition}"].cast(pl.Date).unique().to_list())
 
+    def last_date(self, table: Table, before: date) -> date | None:
+        """Return the newest date before another that the table has rows of."""
+        return max((day for day in self.dates(table) if day < before), default=None)
+
     def _write(self, table: Table, rows: DataFrame, mode: str, options: Mapping[str, str] | None = None) -> int:
         self.create(table)
         writer = conform(rows, table).write.format("delta").mode(mode)

@@ -157,14 +157,17 @@ def test_a_date_published_again_has_the_same_rows_once(spark: SparkSession, one:
     before = content(one, "recommendations")
     recommend(spark, one, FIRST, *GROUPS)
     assert content(one, "recommendations") == before
-    recommend(spark, one, FIRST)
+    again = recommend(spark, one, FIRST, "--set", "recommend.carry_over=true")
     assert content(one, "recommendations") == before
+    assert again.figures["carried"] == 0
+    assert "overlap" not in again.figures, "a night is not the night before itself"
 
 
 def test_a_night_that_was_cut_off_scores_only_what_is_missing(spark: SparkSession, two: Path, tmp_path: Path) -> None:
     unbroken = Path(shutil.copytree(two, tmp_path / "unbroken"))
     recommend(spark, unbroken, SECOND, *GROUPS)
-    refused(spark, two, SECOND, "not published", *GROUPS, "--set", "recommend.min_coverage=1")
+    carrying = (*GROUPS, "--set", "recommend.carry_over=true")
+    refused(spark, two, SECOND, "not published", *carrying, "--set", "recommend.min_coverage=1")
     staged = sorted((two / "_scored" / f"2024-03-0{SECOND}" / "recommendations").glob("*/*.parquet"))
     assert len(staged) > 5
     for number, file in enumerate(staged):
@@ -175,9 +178,12 @@ def test_a_night_that_was_cut_off_scores_only_what_is_missing(spark: SparkSessio
         if number == 2:
             file.write_bytes(file.read_bytes()[:100])  # the machine stopped before the file was on the disk
     kept = {file: file.stat().st_mtime_ns for number, file in enumerate(staged) if number % 3 == 2 < number}
-    users_kept = sum(pl.read_parquet(file)["user_id"].n_unique() for file in kept)
-    run = recommend(spark, two, SECOND, *GROUPS)
-    assert run.figures["reused"] == users_kept
+    done = {user for file in kept for user in pl.read_parquet(file)["user_id"]}
+    run = recommend(spark, two, SECOND, *carrying)
+    assert run.figures["reused"] == len(done)
+    same = night(two, FIRST).join(night(two, SECOND), on=["user_id", "made_from"], how="semi")["user_id"].unique()
+    assert 0 < run.figures["carried"] == len(set(same) - done) < len(same)
+    assert run.figures["scored"] == run.figures["users"] - len(set(same) | done)
     assert content(two, "recommendations") == content(unbroken, "recommendations")
     published = two / "recommendations" / f"run_date=2024-03-0{SECOND}"
     assert all((published / file.name).stat().st_mtime_ns == moment for file, moment in kept.items())
@@ -190,6 +196,25 @@ def test_what_was_staged_for_other_settings_is_not_taken(spark: SparkSession, on
     write_input(unbroken, "rules", [{"rule": "deny", "category": most(one)}])
     assert recommend(spark, one, FIRST, *GROUPS).figures["reused"] == 0
     recommend(spark, unbroken, FIRST, *GROUPS)
+    assert content(one, "recommendations") == content(unbroken, "recommendations")
+
+
+def test_what_was_staged_before_other_items_were_popular_is_not_taken(
+    spark: SparkSession, one: Path, tmp_path: Path
+) -> None:
+    write_input(one, "audience", [{"user_id": f"new {number}"} for number in range(20)])
+    groups = (*GROUPS, "--set", "recommend.max_fallback_share=1")
+    refused(spark, one, FIRST, "not published", *groups, "--set", "recommend.min_coverage=1")
+    least = table(one, "item_days").group_by("item_id").agg(pl.col("num_events").sum()).sort("num_events", "item_id")
+    told = deltalake.DeltaTable(one / "item_days").update(
+        predicate=f"item_id = '{least['item_id'][0]}'", new_values={"num_events": 1_000_000}
+    )
+    assert told["num_updated_rows"]
+    unbroken = Path(shutil.copytree(one, tmp_path / "unbroken"))
+    shutil.rmtree(unbroken / "_scored")
+    recommend(spark, unbroken, FIRST, *groups)
+    assert set(night(unbroken, FIRST).filter(rank=1)["item_id"]) == {least["item_id"][0]}
+    assert recommend(spark, one, FIRST, *groups).figures["reused"] == 0
     assert content(one, "recommendations") == content(unbroken, "recommendations")
 
 
@@ -275,8 +300,15 @@ def test_lists_of_users_without_change_are_carried_over_and_equal_new_ones(
 ) -> None:
     anew = Path(shutil.copytree(two, tmp_path / "anew"))
     recommend(spark, anew, SECOND)
-    run = recommend(spark, two, SECOND, "--set", "recommend.carry_over=true")
+    spark.conf.set("spark.sql.files.minPartitionNum", "1")  # lists of both kinds in one file
+    try:
+        run = recommend(spark, two, SECOND, "--set", "recommend.carry_over=true")
+    finally:
+        spark.conf.unset("spark.sql.files.minPartitionNum")
     assert content(two, "recommendations") == content(anew, "recommendations")
+    for file in (two / "recommendations" / f"run_date=2024-03-0{SECOND}").glob("*.parquet"):
+        keys = pl.read_parquet(file, columns=["user_id", "rank"])
+        assert keys.equals(keys.sort("user_id", "rank")), "readers skip row groups by user"
     joined = night(two, FIRST).filter(rank=1).join(night(two, SECOND).filter(rank=1), on=["user_id", "made_from"])
     assert 0 < run.figures["carried"] == len(joined) < run.figures["users"]
     news = table(two, "events").filter(pl.col("event_date") == date(2024, 3, SECOND))["user_id"]
@@ -322,8 +354,29 @@ def test_nothing_is_carried_over_where_filters_or_stock_changed(spark: SparkSess
     write_input(two, "rules", [{"rule": "deny", "category": most(two)}])
     run = recommend(spark, two, SECOND, "--set", "recommend.carry_over=true")
     assert run.figures["carried"] == 0
-    other_filter = ("--set", 'recommend.leave_out={"purchase": 30}')
-    assert recommend(spark, two, SECOND, "--set", "recommend.carry_over=true", *other_filter).figures["carried"] == 0
+    shutil.rmtree(two / "rules")
+    for changed in ('leave_out={"purchase": 30}', "reasons=similar"):
+        other = ("--set", "recommend.carry_over=true", "--set", f"recommend.{changed}")
+        assert recommend(spark, two, SECOND, *other).figures["carried"] == 0
+
+
+def test_lists_of_a_segment_are_made_anew_where_its_rules_changed(spark: SparkSession, two: Path) -> None:
+    write_input(two, "audience", [{"user_id": user, "segment": "kids"} for user in table(two, "histories")["user_id"]])
+    one_item, other_item = table(two, "items")["item_id"].sort()[:2]
+
+    def carried(day: int, *rules: dict[str, object]) -> float:
+        shutil.rmtree(two / "rules", ignore_errors=True)
+        columns = {"item_id": None, "category": None, "max_per_list": None, "segment": "kids"}
+        write_input(two, "rules", [{**columns, **rule} for rule in rules])
+        run = recommend(spark, two, day, "--force", "--set", "recommend.carry_over=true")
+        return run.figures["carried"]
+
+    denied: dict[str, object] = {"rule": "deny", "item_id": one_item}
+    capped: dict[str, object] = {"rule": "cap", "category": most(two), "max_per_list": 2}
+    carried(FIRST, denied, capped)
+    assert carried(SECOND, {**denied, "item_id": other_item}, capped) == 0
+    assert carried(SECOND, denied, {**capped, "max_per_list": 1}) == 0
+    assert carried(SECOND, denied, capped) > 0
 
 
 def test_days_that_run_out_make_a_list_anew(spark: SparkSession, two: Path, tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from sparkrec.errors import SparkrecError
+from sparkrec.lake import Lake
 from sparkrec.models.store import REFIT
+from sparkrec.tables import RECOMMENDATIONS
 
 
 def published_version(night: DataFrame) -> str | None:
@@ -27,14 +29,13 @@ def published_model(night: DataFrame, models: DataFrame, run_date: date) -> tupl
     return version, folder
 
 
-def last_published(recommendations: DataFrame, models: DataFrame, run_date: date) -> Path | None:
+def last_published(lake: Lake, models: DataFrame, run_date: date) -> Path | None:
     """Return the folder of the model that the newest night before a date was published with; None without one."""
-    earlier = recommendations.where(F.col("run_date") < F.lit(run_date))
-    newest = earlier.agg(F.max("run_date").alias("run_date")).first()
-    if newest is None or newest["run_date"] is None:
+    last_date = lake.last_date(RECOMMENDATIONS, run_date)
+    if last_date is None:
         return None
-    version = published_version(earlier.where(F.col("run_date") == F.lit(newest["run_date"])))
-    folder = _folder(models, version)
+    night = lake.read(RECOMMENDATIONS).where(F.col("run_date") == F.lit(last_date))
+    folder = _folder(models, published_version(night))
     return folder if folder is not None and folder.exists() else None
 
 

@@ -99,7 +99,7 @@ def stage_group(people: pa.Table, plan: GroupPlan) -> dict[str, Any]:
     file, told = plan.staging / f"{name}.parquet", plan.staging / f"{name}.json"
     done = _done(file, told)
     if done is not None:
-        return {**done, "reused": len(people)}
+        return {**done, "reused": len(people), "carried": 0}
     scorer = _scorer(plan)
     scorer.cpu_s.clear()
     scorer.ranking.passed_over = scorer.ranking.finder.one_by_one = 0
@@ -148,7 +148,6 @@ def _done(file: Path, told: Path) -> dict[str, Any] | None:
 def _key(people: pa.Table, plan: GroupPlan) -> str:
     digest = hashlib.sha256(plan.night.encode())
     digest.update(people.column("made_from").to_numpy().tobytes())
-    digest.update(people.column("carried").is_valid().to_numpy(zero_copy_only=False).tobytes())
     return digest.hexdigest()[:24]
 
 

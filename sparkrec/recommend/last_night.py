@@ -23,14 +23,14 @@ class LastNight:
 
 def last_night(lake: Lake, run_date: date) -> LastNight | None:
     """Return the newest night before a date, None without one."""
-    earlier = [day for day in lake.dates(RECOMMENDATIONS) if day < run_date]
-    if not earlier:
+    last_date = lake.last_date(RECOMMENDATIONS, run_date)
+    if last_date is None:
         return None
-    lists = lake.read(RECOMMENDATIONS).where(F.col("run_date") == F.lit(earlier[-1]))
+    lists = lake.read(RECOMMENDATIONS).where(F.col("run_date") == F.lit(last_date))
     users = lists.where(F.col("rank") == 1).count()
-    published = (F.col("job") == "recommend") & (F.col("status") == "complete") & (F.col("run_date") == earlier[-1])
+    published = (F.col("job") == "recommend") & (F.col("status") == "complete") & (F.col("run_date") == last_date)
     run = lake.read_or_empty(RUNS).where(published).orderBy(F.desc("ended_at")).select("figures").first()
-    return LastNight(earlier[-1], lists, users, (run["figures"] or {}) if run else {})
+    return LastNight(last_date, lists, users, (run["figures"] or {}) if run else {})
 
 
 def lists_to_carry(last: LastNight | None, carry_over: bool) -> DataFrame | None:

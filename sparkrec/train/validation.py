@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from sparkrec.evaluate.held_out import matrix
+from sparkrec.evaluate.held_out import held_out_inputs, matrix
 from sparkrec.evaluate.ranks import left_out_mask, model_ranks, ndcg_of
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.train.feed import FileSet
@@ -61,7 +61,7 @@ def validate(model: SequenceModel, tiles: list[Tile], place: Place) -> float:
 def _tiles(rows: pa.Table, model: SequenceModel, device: torch.device) -> Iterator[Tile]:
     for tile in rows.to_batches(max_chunksize=TILE):
         yield Tile(
-            inputs={name: matrix(tile.column(name)).to(device) for name in model.inputs},
+            inputs=held_out_inputs(tile, model),
             target_B=matrix(tile.column("target_idxs"))[:, -1].to(device),
             seen=[np.asarray(items, dtype=np.int64) for items in tile.column("seen_idxs").to_pylist()],
         )
