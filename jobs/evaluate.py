@@ -3,35 +3,37 @@
 spark-submit jobs/evaluate.py --date 2019-10-01
 """
 
-from sparkrec.evaluate.figures import PROTOCOLS, figures_of
-from sparkrec.evaluate.held_out import existing, popularity_by_split, rank_held_out
-from sparkrec.evaluate.summary import num_users, overall, sentence_of
+from sparkrec.evaluate.contest import contest_of
+from sparkrec.evaluate.figures import figures_of, summed
+from sparkrec.evaluate.held_out import existing, sums_of_held_out
+from sparkrec.evaluate.protocols import protocol_of
+from sparkrec.evaluate.summary import by_name, headline, sentence_of
 from sparkrec.job import Run, start
 from sparkrec.models.published import evaluated, published_model
 from sparkrec.popularity import count_by_index
 from sparkrec.prepare.as_of import known_as_of
 from sparkrec.tables import ITEMS, METRICS, MODELS, RECOMMENDATIONS, WINDOWS
+from sparkrec.window.held_out import popularity_by_split
 from sparkrec.window.made_with import check_made_with
 
 
 def main(run: Run) -> None:
-    lake, settings = run.lake, run.settings.evaluate
+    lake, settings = run.lake, run.settings
     of_the_night = f"run_date = '{run.date}'"
-    check_made_with(lake, run.date, run.settings)
+    check_made_with(lake, run.date, settings)
     version, folder = published_model(lake.read(RECOMMENDATIONS).where(of_the_night), lake.read(MODELS), run.date)
     windows = existing(lake.read(WINDOWS).where(of_the_night), f"{lake.path(WINDOWS)} {run.date}")
-    known = known_as_of(lake, run.date, run.settings.prepare)
-    protocol = PROTOCOLS[run.settings.window.held_out]
-    items = lake.read(ITEMS)
+    known, items = known_as_of(lake, run.date, settings.prepare), lake.read(ITEMS)
     counts = count_by_index(items, known.item_days, run.date)
-    popularity = popularity_by_split(windows, counts, items, known.item_days, run.date, run.settings.window)
+    popularity = popularity_by_split(known, counts, items, run.date, settings.window)
+    contest = contest_of({version: evaluated(folder)}, popularity, items, settings)
 
-    ranks = rank_held_out(windows, evaluated(folder), popularity, settings.tile_users).where("split = 'test'")
-    lake.replace(METRICS, figures_of(ranks, run.date, version, settings.top_k, protocol), where=of_the_night)
-    figures = lake.read(METRICS).where(of_the_night)
-    run.figures.update(overall(figures))
-    run.rows_in = num_users(figures)
-    run.say(f"{version}, {protocol.replace('_', ' ')} ranking: {sentence_of(figures)}")
+    sums = sums_of_held_out(windows.where("split = 'test'"), contest)
+    lake.replace(METRICS, figures_of(summed(sums), run.date), where=of_the_night)
+    rows = headline(lake.read(METRICS).where(of_the_night))
+    run.figures.update(by_name(rows, version))
+    run.rows_in = int(run.figures.get("users", 0))
+    run.say(f"{version}, {protocol_of(settings.window).replace('_', ' ')} ranking: {sentence_of(rows, version)}")
 
 
 if __name__ == "__main__":

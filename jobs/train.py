@@ -3,8 +3,10 @@
 spark-submit jobs/train.py --date 2019-10-01 --set train.num_workers=2
 """
 
-from sparkrec.evaluate.held_out import popularity_by_split, rank_held_out
-from sparkrec.evaluate.summary import held_out_figures, validation_figures
+from sparkrec.evaluate.contest import contest_of, with_champion
+from sparkrec.evaluate.figures import summed
+from sparkrec.evaluate.held_out import sums_of_held_out
+from sparkrec.evaluate.summary import figures_by_split
 from sparkrec.job import Run, code_version, now, start
 from sparkrec.models.published import last_published
 from sparkrec.popularity import categories_by_index, count_by_index, with_events
@@ -14,6 +16,7 @@ from sparkrec.train.candidate import model_row, plan_training, vocabulary_of, wi
 from sparkrec.train.launch import in_words, train_or_reuse
 from sparkrec.train.logbook import tell_mlflow
 from sparkrec.train.plan import pin_training_set
+from sparkrec.window.held_out import popularity_by_split
 from sparkrec.window.made_with import check_made_with
 
 
@@ -26,7 +29,7 @@ def main(run: Run) -> None:
     known = known_as_of(lake, run.date, settings.prepare)
     items = with_events(lake.read(ITEMS), known.item_days)
     counts = count_by_index(items, known.item_days, run.date)
-    popularity = popularity_by_split(windows, counts, items, known.item_days, run.date, settings.window)
+    popularity = popularity_by_split(known, counts, items, run.date, settings.window)
     least, categories = settings.window.min_item_events, categories_by_index(items, len(counts))
     vocabulary = vocabulary_of(popularity["validation"], categories, least)
     models = lake.read_or_empty(MODELS)
@@ -36,9 +39,9 @@ def main(run: Run) -> None:
     )
 
     published, told = train_or_reuse(run.spark, plan, vocabulary, vocabulary_of(counts, categories, least))
-    ranks = rank_held_out(windows, plan.folder, popularity, settings.evaluate.tile_users)
-    figures = held_out_figures(ranks, plan.card.model_version, run.date, settings.evaluate.top_k)
-    figures |= validation_figures(windows, champion, popularity, run.date, settings.evaluate)
+    contestants = with_champion(plan.card.model_version, plan.folder, champion)
+    contest = contest_of(contestants, popularity, items, settings).for_the_gate()
+    figures = figures_by_split(summed(sums_of_held_out(windows, contest)), plan.card.model_version)
     tell_mlflow(plan, told, figures)
     candidate = model_row(run.spark, published, run.date, settings, lake.versions_read, figures, now())
     lake.overwrite(MODELS, with_candidate(models, candidate, published.card.model_version, run.date))

@@ -42,7 +42,7 @@ DRIVER_SEES = {
     "window/made_with.py": "Polars: the files of a table",
     "train/plan.py": "a row per file",
     "evaluate/summary.py": "a few figures",
-    "evaluate/held_out.py": "a number per catalogue item",
+    "evaluate/slices.py": "a category and a number per item",
     "popularity.py": "a number per catalogue item",
     "recommend/check.py": "a number per catalogue item",
     "recommend/inputs.py": "a row per rule",

@@ -1,31 +1,49 @@
-"""Ranks and figures, against hand arithmetic and a slow plain version."""
+"""Ranks and what they are worth, against plain rules, hand arithmetic and trec_eval."""
 
-from datetime import date
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
-import pyarrow.compute as pc
 import pytest
+import pytrec_eval
 import torch
-from pyspark.sql import SparkSession
 
-from sparkrec.evaluate.figures import figures_of
-from sparkrec.evaluate.held_out import _ranker
-from sparkrec.evaluate.ranks import NO_RANK, left_out_mask, ndcg_of, target_ranks
-from sparkrec.models.registry import build_model
-from sparkrec.models.sequence_model import ModelShape
-from sparkrec.models.store import Card, save_model
-from sparkrec.window.cut import CutPlan, cut_windows
-from tests.pasts import LENGTH, catalogue, histories
+from sparkrec.evaluate.drawn import draw_items
+from sparkrec.evaluate.gains import METRICS, gains_of, ndcg_at
+from sparkrec.evaluate.ranks import NO_RANK, Sought, drawn_ranks, full_ranks, shared_ranks
 
-NOTHING = np.array([], dtype=np.int64)
+TREC = {"hr": "success", "recall": "recall", "precision": "P", "ndcg": "ndcg_cut", "map": "map_cut"}
+
+
+def sought(targets: Sequence[Sequence[int]], seen: Sequence[Sequence[int]] | None = None) -> Sought:
+    """Cases by what is to be found in each, and what is left out."""
+    seen = seen or [[] for _ in targets]
+    left_out = [sorted({*found, *out}) for found, out in zip(targets, seen, strict=True)]
+    pairs = [
+        torch.tensor([(case, item) for case, items in enumerate(lists) for item in items], dtype=torch.long).view(-1, 2)
+        for lists in (targets, left_out)
+    ]
+    return Sought(*(values for pair in pairs for values in pair.T.contiguous()))
 
 
 def rank(scores: list[float], target: int, seen: list[int] | None = None) -> int:
-    """Rank among items 2, 3, …; the first two scores belong to padding and unknown."""
-    score_BV = torch.tensor([[9.0, 9.0, *scores]])
-    mask = left_out_mask([np.array(seen or NOTHING, dtype=np.int64)], score_BV.shape[1])
-    return int(target_ranks(score_BV, torch.tensor([target]), mask)[0])
+    """Rank among items 2, 3, …; padding and unknown have no score."""
+    score_CV = torch.tensor([[-torch.inf, -torch.inf, *scores]])
+    wanted = sought([[target]], [seen or []])
+    (found,), (shared,) = full_ranks(score_CV, wanted).tolist(), shared_ranks(score_CV[0], wanted).tolist()
+    if not np.isnan(scores).any():
+        assert found == shared
+    return int(found)
+
+
+def plain_ranks(scores: np.ndarray, targets: list[int], seen: list[int]) -> list[int]:
+    """Places in the worst of the lists that the scores allow: ties behind all that is not to be found."""
+    others = [scores[item] for item in range(2, len(scores)) if item not in targets and item not in seen]
+    found = []
+    for place, item in enumerate(targets):
+        ahead = sum(other >= scores[item] for other in others)
+        ahead += sum((scores[t], -n) > (scores[item], -place) for n, t in enumerate(targets))
+        found.append(1 + ahead)
+    return found
 
 
 def test_the_rank_counts_better_items() -> None:
@@ -53,60 +71,115 @@ def test_scores_that_are_no_numbers_never_help_the_model() -> None:
 
 def test_a_target_outside_the_vocabulary_is_a_miss() -> None:
     assert rank([0.1, 0.9], target=77) == NO_RANK
+    assert rank([0.1, 0.9], target=2, seen=[77]) == 2
 
 
-def test_ranks_agree_with_the_plain_rule() -> None:
+@pytest.mark.parametrize("most", [1, 4])
+def test_ranks_agree_with_the_plain_rule(most: int) -> None:
     rng = np.random.default_rng(7)
-    for _ in range(200):
-        scores = rng.integers(0, 5, 12).astype(float)
-        target = int(rng.integers(2, 12))
-        seen = rng.choice(np.arange(2, 12), 3, replace=False)
-        others = [scores[i] for i in range(2, 12) if i != target and i not in seen]
-        plain = 1 + sum(score >= scores[target] for score in others)
-        assert rank(scores[2:].tolist(), target, seen.tolist()) == plain
+    scores = rng.integers(0, 5, (200, 12)).astype(np.float32)
+    scores[:, :2] = -np.inf
+    targets = [rng.choice(np.arange(2, 12), int(rng.integers(1, most + 1)), replace=False).tolist() for _ in scores]
+    seen = [rng.choice(np.arange(2, 12), 3, replace=False).tolist() for _ in scores]
+    wanted = sought(targets, seen)
+    plain = [rank for row in range(200) for rank in plain_ranks(scores[row], targets[row], seen[row])]
+    assert full_ranks(torch.from_numpy(scores), wanted).tolist() == plain
+    same = np.repeat(scores[:1], 200, axis=0)
+    plain = [rank for row in range(200) for rank in plain_ranks(same[row], targets[row], seen[row])]
+    assert shared_ranks(torch.from_numpy(scores[0]), wanted).tolist() == plain
+
+
+def test_equal_vectors_have_equal_scores_wherever_they_lie() -> None:
+    torch.manual_seed(1)
+    vector_VD = torch.randn(5003, 64)
+    vector_VD[torch.randperm(5003)[:1000]] = vector_VD[7].clone()
+    same = int((vector_VD == vector_VD[7]).all(dim=1).sum())
+    state_CD = torch.randn(64, 64)
+    score_CV = state_CD @ vector_VD.T
+    ahead_C = (score_CV > score_CV[:, 7:8]).sum(dim=1)
+    ranks = full_ranks(score_CV, sought([[7]] * 64))
+    assert torch.equal(ranks, ahead_C + same)
+
+
+def test_drawn_items_are_those_that_the_user_does_not_know_each_as_likely() -> None:
+    own_case, own_item = np.repeat(np.arange(300), 3), np.tile([2, 5, 30], 300)
+    for num, vocabulary in ((4, 40), (20, 40), (50, 40), (20, 5000)):
+        drawn = draw_items(np.arange(300) + 10**15, own_case, own_item, num, vocabulary, seed=7)
+        assert drawn.shape == (300, num)
+        real = drawn[drawn != 0].reshape(300, -1)
+        assert real.shape[1] == min(num, vocabulary - 2 - 3)
+        assert all(len(set(row)) == len(row) for row in real.tolist())
+        assert not np.isin(real, [0, 1, 2, 5, 30]).any()
+        assert real.max() < vocabulary
+    drawn = draw_items(np.arange(3000), np.zeros(0, dtype=int), np.zeros(0, dtype=int), 4, 22, seed=7)
+    counts = np.bincount(drawn.ravel(), minlength=22)[2:]
+    expected = 3000 * 4 / 20
+    assert ((counts - expected) ** 2 / expected).sum() < 43.8, "chi-square, 19 degrees of freedom, 0.1 %"
+
+
+def test_what_is_drawn_depends_on_the_case_and_the_seed_alone() -> None:
+    own = np.arange(6), np.full(6, 9)
+    whole = draw_items(np.arange(6), *own, 20, 900, seed=7)
+    part = draw_items(np.arange(3, 6), np.arange(3), np.full(3, 9), 20, 900, seed=7)
+    assert (whole[3:] == part).all()
+    assert (whole != draw_items(np.arange(6), *own, 20, 900, seed=8)).any()
+    assert (whole[0] != whole[1]).any()
+
+
+def test_ranks_among_drawn_items_agree_with_the_plain_rule() -> None:
+    rng = np.random.default_rng(3)
+    drawn = torch.from_numpy(rng.integers(0, 4, (50, 30)).astype(float))
+    wanted = sought([[2], [3, 4]] * 25)
+    score_P = torch.from_numpy(rng.integers(0, 4, 75).astype(float))
+    drawn[0, 20:] = -torch.inf  # a catalogue that was smaller
+    found = drawn_ranks(score_P, drawn, wanted).tolist()
+    for n, (case, score) in enumerate(zip(wanted.case_P.tolist(), score_P.tolist(), strict=True)):
+        same_case = [m for m in range(75) if int(wanted.case_P[m]) == case and m != n]
+        ahead = sum(score_P[m] > score or (score_P[m] == score and m < n) for m in same_case)
+        assert found[n] == 1 + int((drawn[case] >= score).sum()) + int(ahead)
 
 
 def test_ndcg_with_one_relevant_item() -> None:
-    gains = ndcg_of(torch.tensor([1, 2, 3, 10, 11]), 10).tolist()
+    gains = ndcg_at(np.arange(5), np.array([1, 2, 3, 10, 11]), 5, 10).tolist()
     assert gains == pytest.approx([1, 1 / np.log2(3), 0.5, 1 / np.log2(11), 0])
 
 
-def test_an_earlier_model_reads_items_that_it_does_not_know_as_unknown(tmp_path: Path) -> None:
-    torch.manual_seed(3)
-    model = build_model("sasrec", ModelShape(10, LENGTH, 8, 1, 2, 0.0))
-    model.is_known_V[2:9] = True
-    save_model(tmp_path / "m", model, Card("v", "sasrec", model.shape, "line"))
-    popularity = {"test": np.ones(30, dtype=np.int64)}
-    plan = CutPlan(date(2024, 3, 1), LENGTH, 4, 1, 7)
-
-    def test_rank(*past: int) -> int:
-        windows = cut_windows(histories(past, kinds=[[1] * len(past)]), plan, catalogue(30))
-        test = windows.filter(pc.equal(windows.column("split"), "test"))
-        (found,) = _ranker(str(tmp_path / "m"), popularity, 8)(iter([test]))
-        return int(found.column("model_rank")[0].as_py())
-
-    # 25 lies beyond its vocabulary, 9 was too rare; 1 stands for both.
-    assert test_rank(2, 25, 9, 4, 5) == test_rank(2, 1, 1, 4, 5)
-    assert test_rank(2, 3, 6, 4, 25) == NO_RANK
+def test_gains_equal_hand_arithmetic() -> None:
+    # Three things to be found: the first and the third of the list, and one that is not in it.
+    (found,) = gains_of(np.zeros(3, dtype=int), np.array([3, 1, NO_RANK]), 1, [2, 5])
+    told = dict(zip([(metric, k) for metric in METRICS for k in (2, 5)], found.tolist(), strict=True))
+    assert told["hr", 2] == told["mrr", 5] == 1
+    assert (told["recall", 2], told["recall", 5]) == pytest.approx((1 / 3, 2 / 3))
+    assert (told["precision", 2], told["precision", 5]) == pytest.approx((1 / 2, 2 / 5))
+    assert told["ndcg", 2] == pytest.approx(1 / (1 + 1 / np.log2(3)))
+    assert told["ndcg", 5] == pytest.approx((1 + 1 / 2) / (1 + 1 / np.log2(3) + 1 / 2))
+    assert (told["map", 2], told["map", 5]) == pytest.approx((1 / 3, (1 + 2 / 3) / 3))
 
 
-def test_figures_equal_hand_arithmetic(spark: SparkSession) -> None:
-    rows = [("a", "test", False, 1, 5), ("b", "test", False, 3, 20), ("c", "test", True, 30, 2)]
-    ranks = spark.createDataFrame(
-        rows, "user_id string, split string, is_repeat boolean, model_rank long, popular_rank long"
-    )
-    found = {
-        (r["model_version"], r["slice"], r["metric"], r["k"], r["against"]): r
-        for r in figures_of(ranks, date(2024, 3, 1), "m", [3, 10]).collect()
-    }
-    assert len(found) == 3 * 3 * 2 * 2
-    assert found["m", "all", "hr", 10, ""]["value"] == pytest.approx(2 / 3)
-    assert found["m", "all", "ndcg", 10, ""]["value"] == pytest.approx((1 + 0.5 + 0) / 3)
-    assert found["popular", "all", "ndcg", 10, ""]["value"] == pytest.approx((1 / np.log2(6) + 0 + 1 / np.log2(3)) / 3)
-    assert found["m", "all", "hr", 3, "popular"]["value"] == pytest.approx((1 + 1 - 1) / 3)
-    assert found["m", "novel", "hr", 3, ""]["value"] == 1
-    assert found["m", "repeat", "hr", 10, ""]["num_users"] == 1
-    differences = np.array([1 - 1 / np.log2(6), 0.5, -1 / np.log2(3)])
-    paired = found["m", "all", "ndcg", 10, "popular"]
-    margin = 1.96 * differences.std(ddof=1) / np.sqrt(3)
-    assert (paired["low"], paired["high"]) == pytest.approx((differences.mean() - margin, differences.mean() + margin))
+def test_gains_agree_with_trec_eval() -> None:
+    rng = np.random.default_rng(11)
+    cutoffs, num_items = [1, 3, 10, 20], 60
+    scores = rng.integers(0, 12, (300, num_items)).astype(np.float64)  # many ties
+    targets = [rng.choice(num_items, int(rng.integers(1, 30)), replace=False).tolist() for _ in scores]
+    wanted = sought([[2 + item for item in items] for items in targets])
+    score_CV = torch.from_numpy(np.concatenate([np.full((300, 2), -np.inf), scores], axis=1))
+    rank_P = full_ranks(score_CV, wanted).numpy()
+    ours = gains_of(wanted.case_P.numpy(), rank_P, 300, cutoffs)
+
+    relevant = {str(user): {str(item): 1 for item in items} for user, items in enumerate(targets)}
+    lists = {}
+    for user, items in enumerate(targets):
+        # The same list for trec_eval, whose own order of ties is another: items to be found stand behind their equals.
+        place_of = {item: place for place, item in enumerate(items)}
+        keys = [(-scores[user, item], place_of.get(item, -1), item) for item in range(num_items)]
+        lists[str(user)] = {str(item): float(num_items - place) for place, (_, _, item) in enumerate(sorted(keys))}
+    asked = {f"{name}.{','.join(map(str, cutoffs))}" for name in TREC.values()}
+    judged = pytrec_eval.RelevanceEvaluator(relevant, asked).evaluate(lists)
+    for column, (metric, k) in enumerate([(metric, k) for metric in METRICS for k in cutoffs]):
+        if metric == "mrr":
+            short = {user: {item: s for item, s in found.items() if s > num_items - k} for user, found in lists.items()}
+            told = pytrec_eval.RelevanceEvaluator(relevant, {"recip_rank"}).evaluate(short)
+            theirs = [told[str(user)]["recip_rank"] for user in range(300)]
+        else:
+            theirs = [judged[str(user)][f"{TREC[metric]}_{k}"] for user in range(300)]
+        assert np.abs(ours[:, column] - theirs).max() < 1e-9, (metric, k)

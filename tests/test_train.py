@@ -7,20 +7,19 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 
 from sparkrec.errors import SparkrecError
-from sparkrec.evaluate.held_out import matrix
-from sparkrec.evaluate.ranks import left_out_mask, model_ranks
+from sparkrec.evaluate.cases import case_states, cases_of
+from sparkrec.evaluate.ranks import full_ranks
 from sparkrec.models.registry import ARCHITECTURES
 from sparkrec.models.store import has_model, load_model, read_weights
 from sparkrec.train.launch import check_finished
 from sparkrec.train.progress import EndedError, mark_done, mark_failed
 from sparkrec.train.rank import train_rank
-from tests.boards import VOCABULARY, all_known, changed, checkerboard, plan_for, split, write_files
+from tests.boards import all_known, changed, checkerboard, plan_for, split, write_files
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +40,11 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def share_found(folder: Path, board: pa.Table) -> float:
     model = load_model(str(folder))
-    test = split(board, "test").combine_chunks()
-    columns = {name: matrix(test.column(name).chunk(0)) for name in (*model.inputs, "target_idxs")}
-    seen = left_out_mask([np.array(items) for items in test.column("seen_idxs").to_pylist()], VOCABULARY)
-    ranks = model_ranks(model, columns, columns["target_idxs"][:, -1], seen)
-    return float((ranks == 1).double().mean())
+    (test,) = split(board, "test").combine_chunks().to_batches()
+    cases = cases_of(test, by_steps=False)
+    with torch.inference_mode():
+        rank_P = full_ranks(model.scores(case_states(model, test, cases)), cases.sought)
+    return float((rank_P == 1).double().mean())
 
 
 @pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))

@@ -22,7 +22,7 @@ from sparkrec.window.cut import CutPlan, cut_windows
 from sparkrec.window.held_out import count_held_out
 from sparkrec.window.layout import check_material, check_splits, stage_windows
 from sparkrec.window.made_with import check_made_with, made_with
-from sparkrec.window.rows import Cut
+from sparkrec.window.rows import HeldOut
 from tests.pasts import LENGTH, catalogue, histories
 
 PLAN = CutPlan(date(2024, 3, 1), length=LENGTH, stride=LENGTH, num_negatives=2, seed=7)
@@ -136,7 +136,8 @@ MINUTE = 60_000_000
 
 
 def by_date(*pasts: list[int], minutes: list[list[int]], validation: int, test: int) -> dict[tuple[str, int], Any]:
-    plan = CutPlan(PLAN.run_date, LENGTH, LENGTH, 2, 7, Cut(validation * MINUTE, test * MINUTE))
+    held_out = HeldOut("date", None, validation * MINUTE, test * MINUTE)
+    plan = CutPlan(PLAN.run_date, LENGTH, LENGTH, 2, 7, held_out)
     batch = cut_windows(histories(*pasts, minutes=minutes), plan, catalogue(20))
     return {(row["user_id"], row["window_no"]): row for row in batch.to_pylist()}
 
@@ -244,16 +245,66 @@ def test_nothing_to_learn_from_is_refused(spark: SparkSession) -> None:
         check_splits([{"num": 3, "bounds": ({"split": "validation"}, {}, {})}], "windows 2024-03-01")
 
 
-def test_held_out_items_are_counted_from_histories_as_windows_hold_them_out(spark: SparkSession) -> None:
+def test_what_is_held_out_and_all_after_it_is_counted_as_windows_hold_it_out(spark: SparkSession) -> None:
     rng = np.random.default_rng(13)
     pasts = [rng.integers(1, 12, int(rng.integers(1, 9))).tolist() for _ in range(80)]
-    rows = [(f"u{n}", past, [1], [0], [1], [None], []) for n, past in enumerate(pasts)]
-    found = count_held_out(spark.createDataFrame(rows, HISTORY), 20, WindowSettings())
-    kinds = [[4 if item == 1 else 1 for item in past] for past in pasts]
-    batch = cut_windows(histories(*pasts, kinds=kinds), PLAN, catalogue(20))
-    held_out = [row["target_idxs"][-1] for row in batch.to_pylist() if row["split"] != "train"]
-    assert found.tolist() == np.bincount(held_out, minlength=20).tolist()
-    assert not count_held_out(spark.createDataFrame(rows, HISTORY), 20, WindowSettings(held_out="date")).any()
+    kinds = [[4 if item == 1 else int(rng.integers(1, 4)) for item in past] for past in pasts]
+    rows = [
+        (f"u{n}", past, kinds[n], list(range(len(past))), [1] * len(past), [None] * len(past), [])
+        for n, past in enumerate(pasts)
+    ]
+    for held_out in (HeldOut(), HeldOut(codes=(3,))):
+        found = count_held_out(spark.createDataFrame(rows, HISTORY).repartition(3), 20, held_out)
+        plain = {"test": np.zeros(20, dtype=int), "validation": np.zeros(20, dtype=int)}
+        for past, codes in zip(pasts, kinds, strict=True):
+            is_item = [item > 1 for item in past]
+            may = [n for n, item in enumerate(past) if item > 1 and (held_out.codes is None or codes[n] == 3)]
+            targets = [n for n in may[-2:][::-1] if sum(is_item[: n + 1]) >= 3]
+            test = may[-1] if may and may[-1] in targets else len(past)
+            for split, end in (("test", test), ("validation", min([test, *targets]))):
+                for item in past[end:]:
+                    plain[split][item] += item > 1
+        assert {split: counts.tolist() for split, counts in found.items()} == {
+            split: counts.tolist() for split, counts in plain.items()
+        }
+        assert plain["validation"].sum() > plain["test"].sum() > 0
+
+
+def test_the_last_purchase_is_held_out_and_nothing_after_it_is_shown() -> None:
+    plan = CutPlan(PLAN.run_date, LENGTH, LENGTH, 2, 7, HeldOut(codes=(3,)))
+    batch = histories([2, 3, 4, 5, 6, 7, 8], [2, 3, 4], kinds=[[1, 1, 1, 3, 1, 3, 1], [1, 1, 1]])
+    rows = {(row["user_id"], row["window_no"]): row for row in cut_windows(batch, plan, catalogue(20)).to_pylist()}
+    assert (rows["u0", 0]["item_idxs"], rows["u0", 0]["target_idxs"]) == ([3, 4, 5, 6], [0, 0, 0, 7])
+    assert (rows["u0", 0]["relevant_idxs"], rows["u0", 0]["relevant_types"]) == ([7], [3])
+    assert (rows["u0", 1]["item_idxs"], rows["u0", 1]["target_idxs"]) == ([0, 2, 3, 4], [0, 0, 0, 5])
+    assert (rows["u0", 2]["item_idxs"], rows["u0", 2]["target_idxs"]) == ([0, 0, 2, 3], [0, 0, 3, 4])
+    assert rows["u0", 0]["seen_idxs"] == [2, 3, 4, 5, 6]
+    assert rows["u1", 2]["target_idxs"] == [0, 0, 3, 4], "who bought nothing trains on all"
+    assert len(rows) == 4
+
+
+def test_a_cut_by_date_wants_all_items_of_the_period() -> None:
+    rows = by_date([2, 3, 4, 5, 4, 6, 7], minutes=[[0, 1, 10, 11, 12, 20, 21]], validation=10, test=20)
+    assert rows["u0", 1]["relevant_idxs"] == [4, 5, 4]
+    assert rows["u0", 0]["relevant_idxs"] == [6, 7]
+    assert rows["u0", 1]["seen_idxs"] == [2, 3]
+    assert rows["u0", 2]["relevant_idxs"] == rows["u0", 2]["seen_idxs"] == []
+
+
+def test_steps_of_sessions_are_held_out_but_for_their_first_events() -> None:
+    # Sessions are of three events: 2 3 4, 5 1 6, 7 8 9.
+    minutes = [[0, 1, 2, 10, 11, 12, 20, 21, 22]]
+    plan = CutPlan(PLAN.run_date, LENGTH, LENGTH, 2, 7, HeldOut("sessions", None, 10 * MINUTE, 20 * MINUTE))
+    batch = histories([2, 3, 4, 5, 1, 6, 7, 8, 9], minutes=minutes)
+    rows = {row["window_no"]: row for row in cut_windows(batch, plan, catalogue(20)).to_pylist()}
+    assert (rows[0]["item_idxs"], rows[0]["target_idxs"]) == ([1, 6, 7, 8], [0, 0, 8, 9])
+    assert (rows[1]["item_idxs"], rows[1]["target_idxs"]) == ([3, 4, 5, 1], [0, 0, 0, 6]), "a search is no step"
+    assert (rows[2]["item_idxs"], rows[2]["target_idxs"]) == ([0, 0, 2, 3], [0, 0, 3, 4])
+    assert (rows[0]["relevant_idxs"], rows[0]["relevant_types"]) == ([8, 9], [1, 1])
+    assert rows[0]["seen_idxs"] == [2, 3, 4, 5, 6, 7]
+    long = cut_windows(histories(list(range(2, 12)), minutes=[[0, *range(20, 29)]]), plan, catalogue(20)).to_pylist()
+    assert long[0]["target_idxs"] == [7, 0, 9, 10]
+    assert long[0]["relevant_idxs"] == [7, 9, 10], "steps that the window has no room for are nowhere"
 
 
 def test_windows_cut_with_other_settings_are_refused_with_the_difference(spark: SparkSession, tmp_path: Path) -> None:

@@ -89,10 +89,12 @@ class WindowSettings(Section):
     """Positions from one training window of a user to the next; null is `length`, less makes them overlap."""
     min_item_events: PositiveInt = 1
     """Events an item needs; rarer ones are 'unknown' to the model and never recommended by it."""
-    held_out: Literal["last_items", "date"] = "last_items"
-    """What is held out per user: the last two items, or the first item in each of the last two periods."""
+    held_out: Literal["last_items", "date", "sessions"] = "last_items"
+    """What is held out: users' last two items, the items of the last two periods, or the steps of their sessions."""
+    held_out_events: list[Kind] = Field(["view", "cart", "purchase", "favourite", "remove"], min_length=1)
+    """Kinds of events that may be held out; [purchase] holds out what was bought last."""
     held_out_days: PositiveInt = 1
-    """Days of the test period, which ends with the run's date, and of the validation period before it, by `date`."""
+    """Days of the test period, which ends with the run's date, and of the validation period before it."""
     negatives: dict[Strategy, PositiveFloat] = Field({"popularity": 1.0}, min_length=1)
     """Shares of the laws of negatives: uniform, popularity, category (the target's), viewed (and never bought)."""
     popularity_power: float = Field(0.75, ge=0, le=2)
@@ -227,8 +229,12 @@ class RecommendSettings(Section):
 
 
 class EvaluateSettings(Section):
-    top_k: list[PositiveInt] = Field([10], min_length=1)
-    """Cut-offs of hit rate and NDCG."""
+    top_k: list[PositiveInt] = Field([5, 10, 20], min_length=1)
+    """Cut-offs of the metrics."""
+    drawn_items: NonNegativeInt = 999
+    """Random items to rank targets among, beside the ranking among all items; 0 leaves that out."""
+    categories: NonNegativeInt = 10
+    """Largest categories that have figures of their own."""
     tile_users: PositiveInt = 64
     """Users ranked together against the whole catalogue."""
 

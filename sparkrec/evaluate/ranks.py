@@ -1,56 +1,90 @@
-"""The rank of a target among all items.
+"""The rank of what is to be found among all items, or among some that were drawn.
 
 Rank = 1 + other items that score at least as much, so ties count against the model. The scores decide, not a truncated
-list. The user's other items are left out; the target itself never is.
+list. What a case leaves out does not count; what is to be found always does. Of several things to be found each takes
+the place it has in a list where ties put all others first, so that no two share one.
 
-B users   V vocabulary size
+C cases   P things to be found   X items that do not compete   V vocabulary size   M items drawn
 """
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from sparkrec.models.sequence_model import SequenceModel
-from sparkrec.tables import FIRST_ITEM
-
 NO_RANK = 2**31 - 1
-"""Rank of a target that was not ranked; beyond every cut-off, however small the catalogue."""
+"""Rank of what has no finite score; beyond every cut-off, however small the catalogue."""
 
 
-def target_ranks(scores_BV: Tensor, target_B: Tensor, left_out_BV: Tensor) -> Tensor:
-    """Return (B,) ranks from 1. A target that has no finite score, or none at all, is a miss: NO_RANK."""
-    vocabulary_size = scores_BV.shape[1]
-    in_vocabulary_B = target_B < vocabulary_size
-    place_B1 = target_B.clamp(max=vocabulary_size - 1).unsqueeze(1)
-    target_score_B1 = scores_BV.gather(1, place_B1)
-    others_BV = scores_BV.masked_fill(left_out_BV, -torch.inf)
-    others_BV[:, :FIRST_ITEM] = -torch.inf
-    others_BV.scatter_(1, place_B1, -torch.inf)
-    # "not less" rather than "at least": a score that is not a number stands above the target.
-    rank_B = 1 + (~(others_BV < target_score_B1)).sum(dim=1)
-    counts_B = in_vocabulary_B & torch.isfinite(target_score_B1).squeeze(1)
-    return torch.where(counts_B, rank_B, NO_RANK)
+@dataclass(frozen=True)
+class Sought:
+    """What is to be found in some cases, and which items do not compete. Pairs lie by case."""
+
+    case_P: Tensor
+    item_P: Tensor
+    case_X: Tensor
+    item_X: Tensor
+    """Items that are left out, and all that are to be found: none counts as an item that scores more."""
+
+    def to(self, device: torch.device) -> "Sought":
+        return Sought(*(values.to(device) for values in (self.case_P, self.item_P, self.case_X, self.item_X)))
 
 
-def left_out_mask(seen: list[np.ndarray], vocabulary_size: int) -> Tensor:
-    """Return (B, V), true where the user touched the item before the target."""
-    row = np.repeat(np.arange(len(seen)), [len(items) for items in seen])
-    item = np.concatenate(seen).astype(np.int64) if len(row) else np.zeros(0, dtype=np.int64)
-    mask_BV = torch.zeros(len(seen), vocabulary_size, dtype=torch.bool)
-    inside = item < vocabulary_size
-    mask_BV[torch.from_numpy(row[inside]), torch.from_numpy(item[inside])] = True
-    return mask_BV
+def full_ranks(score_CV: Tensor, sought: Sought) -> Tensor:
+    """Return (P,) ranks among all items. Items without a score have -inf, padding and unknown included."""
+    score_P = scores_at(score_CV, sought.case_P, sought.item_P)
+    # "Not less" rather than "at least": a score that is not a number stands above what is to be found.
+    if torch.equal(sought.case_P, torch.arange(len(score_CV), device=score_CV.device)):
+        less_P = torch.count_nonzero(score_CV < score_P[:, None], dim=1)
+    else:
+        pairs = zip(sought.case_P.tolist(), score_P, strict=True)
+        counted = [torch.count_nonzero(score_CV[case] < score) for case, score in pairs]
+        less_P = torch.stack(counted) if counted else torch.zeros(0, dtype=torch.long)
+    score_X = scores_at(score_CV, sought.case_X, sought.item_X)
+    return _ranks(score_CV.shape[1] - less_P - _not_competing(score_X, score_P, sought), score_P, sought)
 
 
-def model_ranks(model: SequenceModel, inputs: Mapping[str, Tensor], target_B: Tensor, left_out_BV: Tensor) -> Tensor:
-    """Return (B,) ranks of the targets that follow the inputs' last position."""
-    with torch.inference_mode():
-        state_BD = model.states(inputs)[:, -1]
-        return target_ranks(model.scores(state_BD), target_B, left_out_BV)
+def shared_ranks(score_V: Tensor, sought: Sought) -> Tensor:
+    """Return (P,) ranks by scores that are the same in all cases, as popularity's are."""
+    score_1V, first = score_V[None], torch.zeros(1, dtype=torch.long)
+    score_P, score_X = scores_at(score_1V, first, sought.item_P), scores_at(score_1V, first, sought.item_X)
+    not_less_P = len(score_V) - torch.searchsorted(score_V.sort().values, score_P)
+    return _ranks(not_less_P - _not_competing(score_X, score_P, sought), score_P, sought)
 
 
-def ndcg_of(rank_B: Tensor, k: int) -> Tensor:
-    """Return (B,): with one relevant item NDCG@k is 1 / log2(rank + 1) inside the first k, else 0."""
-    return torch.where(rank_B <= k, 1 / torch.log2(rank_B.double() + 1), 0.0)
+def drawn_ranks(score_P: Tensor, score_CM: Tensor, sought: Sought) -> Tensor:
+    """Return (P,) ranks among items drawn for each case, none of which is left out or to be found."""
+    not_less_P = score_CM.shape[1] - torch.count_nonzero(score_CM[sought.case_P] < score_P[:, None], dim=1)
+    return _ranks(not_less_P, score_P, sought)
+
+
+def scores_at(score_CV: Tensor, case: Tensor, item: Tensor) -> Tensor:
+    """Return the scores of pairs; of items beyond the vocabulary -inf."""
+    size = score_CV.shape[1]
+    return torch.where(item < size, score_CV[case, item.clamp(max=size - 1)], -torch.inf)
+
+
+def _not_competing(score_X: Tensor, score_P: Tensor, sought: Sought) -> Tensor:
+    """Return (P,): how many items that do not compete score no less."""
+    num_P, pair, x = _within_cases(sought.case_P, sought.case_X)
+    is_no_less = ~(score_X[x] < score_P[pair])
+    return torch.zeros_like(num_P).index_add_(0, pair, is_no_less.long())
+
+
+def _ranks(ahead_P: Tensor, score_P: Tensor, sought: Sought) -> Tensor:
+    """Return 1 + items ahead + others to be found that score more, or as much and come first."""
+    num_P, pair, other = _within_cases(sought.case_P, sought.case_P)
+    is_ahead = (score_P[other] > score_P[pair]) | ((score_P[other] == score_P[pair]) & (other < pair))
+    ahead_P = ahead_P + torch.zeros_like(num_P).index_add_(0, pair, is_ahead.long())
+    return torch.where(torch.isfinite(score_P), 1 + ahead_P, NO_RANK)
+
+
+def _within_cases(case_P: Tensor, case_X: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return how many of X are of the case of each of P, and all pairs of the same case."""
+    num_cases = 1 + int(max(case_P.max().item() if len(case_P) else 0, case_X.max().item() if len(case_X) else 0))
+    size_C = torch.bincount(case_X, minlength=num_cases)
+    num_P = size_C[case_P]
+    pair = torch.repeat_interleave(torch.arange(len(case_P), device=case_P.device), num_P)
+    first_C, first_P = size_C.cumsum(0) - size_C, num_P.cumsum(0) - num_P
+    within = torch.arange(len(pair), device=case_P.device) - first_P[pair]
+    return num_P, pair, first_C[case_P][pair] + within

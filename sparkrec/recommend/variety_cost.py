@@ -14,8 +14,8 @@ from pyspark.sql import functions as F
 from torch import Tensor
 
 from sparkrec.config.settings import RecommendSettings
-from sparkrec.evaluate.held_out import held_out_inputs, matrix
-from sparkrec.evaluate.ranks import ndcg_of
+from sparkrec.evaluate.cases import held_out_inputs, matrix
+from sparkrec.evaluate.gains import ndcg_at
 from sparkrec.lake import Lake
 from sparkrec.models.published import evaluated
 from sparkrec.models.store import has_model, load_model
@@ -107,4 +107,4 @@ def tile_gains(rows: pa.RecordBatch, offer: Offer, rankings: list[Ranking], sett
 def _gain(place_BN: Tensor, wanted_B1: Tensor, top_n: int) -> float:
     is_it_BN = (place_BN == wanted_B1) & (wanted_B1 != NOWHERE)
     rank_B = torch.where(is_it_BN.any(dim=1), is_it_BN.int().argmax(dim=1) + 1, top_n + 1)
-    return float(ndcg_of(rank_B, top_n).sum())
+    return float(ndcg_at(np.arange(len(rank_B)), rank_B.numpy(), len(rank_B), top_n).sum())

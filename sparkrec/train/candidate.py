@@ -79,6 +79,7 @@ def plan_training(
         seed=settings.run.seed,
         depends_on=depends_on,
         start_from=start_from,
+        by_steps=settings.window.held_out == "sessions",
     )
 
 

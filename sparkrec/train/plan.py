@@ -72,6 +72,8 @@ class TrainPlan:
     """Folder of the model whose weights are fine-tuned; None starts from random ones."""
     fixed_epochs: int | None = None
     """Train so many epochs and keep the last: a refit on all windows has nothing left to validate on."""
+    by_steps: bool = False
+    """Whether every target of a validation row is to be found, not what the row as a whole holds out."""
 
 
 def write_plan(plan: TrainPlan, vocabulary: Vocabulary) -> None:

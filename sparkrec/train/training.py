@@ -76,7 +76,7 @@ class Training:
     def run(self) -> None:
         """Train to the end, validating after every epoch, and leave the best epoch's model in the plan's folder."""
         users, validation = self.settings.validation_users, self.plan.training_set.validation
-        tiles = read_tiles(validation, self.model, users, self.place) if self.validates else []
+        tiles = read_tiles(validation, self.model, users, self.plan.by_steps, self.place) if self.validates else []
         with Logbook(self.plan, self.place.rank, self.progress.step) as logbook:
             while not self._is_over():
                 self._epoch(logbook)

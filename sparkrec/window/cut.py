@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from sparkrec.sequences import (
+    PAST_COLUMNS,
     USER_BUCKETS,
     Ints,
     Pasts,
@@ -27,18 +28,9 @@ from sparkrec.sequences import (
 from sparkrec.tables import EVENT_CODES, FIRST_ITEM, PAD, UNKNOWN
 from sparkrec.window.laws import known_mask
 from sparkrec.window.negatives import Laws, Own, draw_negatives, laws_of, mix
-from sparkrec.window.rows import FIRST_TRAINING, Cut, Rows, choose_rows
+from sparkrec.window.rows import FIRST_TRAINING, LAST_ITEMS, Bools, HeldOut, Rows, choose_rows
 
-HISTORY_COLUMNS = [
-    "user_id",
-    "user_hash",
-    "item_idxs",
-    "event_types",
-    "event_tss",
-    "session_nos",
-    "prices",
-    "purchased",
-]
+HISTORY_COLUMNS = ["user_id", "user_hash", *PAST_COLUMNS, "purchased"]
 
 
 @dataclass(frozen=True)
@@ -50,15 +42,14 @@ class CutPlan:
     stride: int
     num_negatives: int
     seed: int
-    cut: Cut | None = None
-    """None leaves a user's last two items out."""
+    held_out: HeldOut = LAST_ITEMS
 
 
 @dataclass(frozen=True)
 class Catalogue:
     """What windows need to know of all items, by item index, (V,)."""
 
-    is_known: npt.NDArray[np.bool_]
+    is_known: Bools
     category_idxs: Ints
     laws: Laws
 
@@ -75,8 +66,9 @@ def cut_windows(batch: pa.RecordBatch, plan: CutPlan, catalogue: Catalogue) -> p
     """Return all windows of a batch of `histories` rows (HISTORY_COLUMNS)."""
     pasts = read_pasts(batch)
     is_known = catalogue.is_known
-    rows, train_ends = choose_rows(pasts, plan.stride, plan.cut)
-    targets_NL = _targets(pasts, rows, plan.length, is_known)
+    is_target = plan.held_out.targets(pasts)
+    rows, train_ends = choose_rows(pasts, plan.stride, plan.held_out)
+    targets_NL = _targets(pasts, rows, plan.length, is_known, is_target)
     learns = (targets_NL != PAD).any(axis=1)
     rows, targets_NL = rows.where(learns), targets_NL[learns]
 
@@ -104,6 +96,7 @@ def cut_windows(batch: pa.RecordBatch, plan: CutPlan, catalogue: Catalogue) -> p
         "target_idxs": lists(targets_NL),
         "negative_idxs": lists(negatives),
         "seen_idxs": _seen(pasts, rows),
+        **_relevant(pasts, rows, plan.length, is_target),
         "user_num_events": pa.array(rows.ends - rows.starts, pa.int32()),
         "user_num_purchases": pa.array(_sums(_is(pasts, "purchase"), rows).astype(np.int64), pa.int32()),
         "user_mean_price": pa.array(_mean_price(prices, rows), pa.float32()),
@@ -118,18 +111,20 @@ def lists(matrix: Ints) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(matrix.reshape(-1), pa.int32()))
 
 
-def _targets(pasts: Pasts, rows: Rows, length: int, is_known: npt.NDArray[np.bool_]) -> Ints:
+def _targets(pasts: Pasts, rows: Rows, length: int, is_known: Bools, is_target: Bools) -> Ints:
     next_NL = align_right(pasts.item_idxs, rows.starts, rows.ends, length, shift=1)
-    # Held-out targets stand as they are, also where the model cannot know them: that is a miss, not a way out.
-    held = rows.numbers < FIRST_TRAINING
     targets_NL = hide_unknown(next_NL, is_known, instead=PAD)
     targets_NL = np.where(targets_NL < FIRST_ITEM, PAD, targets_NL)
-    targets_NL[held, :-1] = PAD
-    targets_NL[held, -1] = pasts.item_idxs[rows.targets[held]]
+    # Held-out targets stand as they are, also where the model cannot know them: that is a miss, not a way out.
+    held = np.flatnonzero(rows.numbers < FIRST_TRAINING)
+    place_HL = rows.ends[held, None] - length + 1 + np.arange(length)[None, :]
+    is_held_HL = place_HL >= rows.firsts[held, None]
+    is_held_HL[is_held_HL] = is_target[place_HL[is_held_HL]]
+    targets_NL[held] = np.where(is_held_HL, next_NL[held], PAD)
     return targets_NL
 
 
-def _own(batch: pa.RecordBatch, pasts: Pasts, train_ends: Ints, is_known: npt.NDArray[np.bool_]) -> Own:
+def _own(batch: pa.RecordBatch, pasts: Pasts, train_ends: Ints, is_known: Bools) -> Own:
     purchased, starts, ends = flatten(batch.column("purchased"))
     users = np.arange(len(pasts.starts))
     of_event, of_purchase = np.repeat(users, pasts.ends - pasts.starts), np.repeat(users, ends - starts)
@@ -144,22 +139,39 @@ def _own(batch: pa.RecordBatch, pasts: Pasts, train_ends: Ints, is_known: npt.ND
     return Own(size, np.sort(np.concatenate([touched, bought])), viewed[~np.isin(viewed, all_bought)])
 
 
-def _is(pasts: Pasts, kind: str) -> npt.NDArray[np.bool_]:
-    is_kind: npt.NDArray[np.bool_] = pasts.event_types == EVENT_CODES[kind]
+def _is(pasts: Pasts, kind: str) -> Bools:
+    is_kind: Bools = pasts.event_types == EVENT_CODES[kind]
     return is_kind
 
 
 def _seen(pasts: Pasts, rows: Rows) -> pa.ListArray:
-    held = np.flatnonzero(rows.numbers < FIRST_TRAINING)
-    lengths = (rows.ends - rows.starts)[held]
-    row = np.repeat(held, lengths)
-    event = np.repeat(rows.starts[held] - (np.cumsum(lengths) - lengths), lengths) + np.arange(len(row))
+    """Return the different items that a user touched before what is to be found; nothing for training windows."""
+    row, event = _events(rows, rows.starts, rows.firsts)
     item = pasts.item_idxs[event]
     keep = item >= FIRST_ITEM
     span = int(pasts.item_idxs.max(initial=0)) + 1
     keys = sorted_set(row[keep] * span + item[keep])
     offsets = np.searchsorted(keys, np.arange(len(rows.users) + 1) * span).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(keys % span, pa.int32()))
+
+
+def _relevant(pasts: Pasts, rows: Rows, length: int, is_target: Bools) -> dict[str, pa.ListArray]:
+    """Return what is to be found and its kinds, in order of time; of sessions' steps those that a window holds."""
+    row, event = _events(rows, np.maximum(rows.firsts, rows.ends - length + 1), rows.untils)
+    row, event = row[is_target[event]], event[is_target[event]]
+    offsets = pa.array(np.searchsorted(row, np.arange(len(rows.users) + 1)).astype(np.int32))
+    found = {"relevant_idxs": pasts.item_idxs, "relevant_types": pasts.event_types}
+    return {
+        name: pa.ListArray.from_arrays(offsets, pa.array(values[event], pa.int32())) for name, values in found.items()
+    }
+
+
+def _events(rows: Rows, firsts: Ints, untils: Ints) -> tuple[Ints, Ints]:
+    """Return row and place of the events `firsts:untils` of every held-out row."""
+    held = np.flatnonzero(rows.numbers < FIRST_TRAINING)
+    lengths = (untils - firsts)[held]
+    row = np.repeat(held, lengths)
+    return row, np.repeat(firsts[held] - (np.cumsum(lengths) - lengths), lengths) + np.arange(len(row))
 
 
 def _sums(values: npt.NDArray[np.generic], rows: Rows) -> npt.NDArray[np.float64]:

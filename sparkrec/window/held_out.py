@@ -1,36 +1,49 @@
-"""What a date's windows hold out, in days: where training ends, and where the two periods begin."""
+"""What a date's windows hold out: where the two periods begin, and what may be known before them."""
 
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 
 import numpy as np
+import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from sparkrec.config.settings import WindowSettings
 from sparkrec.errors import RefusedError
 from sparkrec.lake import Lake
+from sparkrec.popularity import count_by_index
+from sparkrec.prepare.as_of import Known
 from sparkrec.prepare.clean import start_of
 from sparkrec.prepare.heal import ZONE
-from sparkrec.sequences import Ints
-from sparkrec.tables import EVENTS, FIRST_ITEM
-from sparkrec.window.rows import MIN_ITEMS_TEST, MIN_ITEMS_VALIDATION, Cut
+from sparkrec.sequences import PAST_COLUMNS, Ints, read_pasts
+from sparkrec.tables import EVENT_CODES, EVENTS, FIRST_ITEM
+from sparkrec.window.rows import TEST, HeldOut, choose_rows
 
 
-def cut_of(lake: Lake, run_date: date, settings: WindowSettings) -> Cut | None:
-    """Return the instants of a cut by date, in the zone of the lake's days; None where the last items are held out."""
+def held_out_of(lake: Lake, run_date: date, settings: WindowSettings) -> HeldOut:
+    """Return what the date's windows hold out; periods begin in the zone of the lake's days."""
     if settings.held_out == "last_items":
-        return None
+        return last_items_of(settings)
     zone = lake.properties(EVENTS).get(ZONE)
     if zone is None:
         raise RefusedError(
             f"{lake.path(EVENTS)}: does not tell the zone of its days and cannot be cut by date; prepare a new lake, or"
             " set window.held_out=last_items"
         )
-    validation, test = (
+    validation_us, test_us = (
         start_of(last_known_day(run_date, split, settings) + timedelta(days=1), zone)
         for split in ("validation", "test")
     )
-    return Cut(validation, test)
+    return HeldOut(settings.held_out, _codes(settings), validation_us, test_us)
+
+
+def last_items_of(settings: WindowSettings) -> HeldOut:
+    """Return what holds out the last items of each user, whatever the date."""
+    return HeldOut("last_items", _codes(settings))
+
+
+def _codes(settings: WindowSettings) -> tuple[int, ...]:
+    return tuple(sorted(EVENT_CODES[kind] for kind in settings.held_out_events))
 
 
 def last_known_day(run_date: date, split: str, settings: WindowSettings) -> date:
@@ -40,22 +53,52 @@ def last_known_day(run_date: date, split: str, settings: WindowSettings) -> date
     return run_date - timedelta(days=settings.held_out_days * (2 if split == "validation" else 1))
 
 
-def count_held_out(histories: DataFrame, vocabulary_size: int, settings: WindowSettings) -> Ints:
-    """Return by item index how often it is held out as a last item, (V,); zeros for a cut by date.
+def popularity_by_split(
+    known: Known, counts: Ints, items: DataFrame, run_date: date, settings: WindowSettings
+) -> dict[str, Ints]:
+    """Return by split how often every item occurred, (V,), without what that split has to predict.
 
-    What windows learn from must not know them: neither the laws of negatives nor which items can be learnt.
+    In periods these are the events before the split's period; where last items are held out, all events but the user's
+    targets and what came after them: test's for test, test's and validation's for validation.
+
+    In   counts: events by item index up to the run's date, (V,).
     """
-    counts = np.zeros(vocabulary_size, dtype=np.int64)
-    if settings.held_out == "date":
-        return counts
-    items = F.filter("item_idxs", lambda item: item >= FIRST_ITEM)
-    num = F.size("items")
-    held = (
-        F.when(num >= MIN_ITEMS_VALIDATION, F.slice("items", -2, 2))
-        .when(num >= MIN_ITEMS_TEST, F.slice("items", -1, 1))
-        .otherwise(F.array().cast("array<int>"))
-    )
-    targets = histories.select(items.alias("items")).select(F.explode(held).alias("item_idx"))
-    counted = targets.groupBy("item_idx").count().toArrow()
-    counts[counted.column("item_idx").to_numpy()] = counted.column("count").to_numpy()
+    if settings.held_out != "last_items":
+        return {
+            split: count_by_index(items, known.item_days, last_known_day(run_date, split, settings))
+            for split in ("validation", "test")
+        }
+    later = count_held_out(known.histories, len(counts), last_items_of(settings))
+    return {split: counts - of_split for split, of_split in later.items()}
+
+
+def count_held_out(histories: DataFrame, vocabulary_size: int, held_out: HeldOut) -> dict[str, Ints]:
+    """Return by split how many events of every item come with or after what it holds out of a user, (V,).
+
+    What is learnt or guessed before must not know them. Validation may not know what test holds out either.
+    """
+    counts = {split: np.zeros(vocabulary_size, dtype=np.int64) for split in ("validation", "test")}
+    counted = histories.select(PAST_COLUMNS).mapInArrow(_counter(held_out), "split string, item_idx int, num long")
+    summed = counted.groupBy("split", "item_idx").agg(F.sum("num").alias("num")).toArrow()
+    for split, item_idx, num in zip(*(column.to_numpy() for column in summed.columns), strict=True):
+        counts[split][item_idx] = num
     return counts
+
+
+def _counter(held_out: HeldOut) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    def count(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            pasts = read_pasts(batch)
+            rows, train_ends = choose_rows(pasts, 1 << 30, held_out)
+            test_ends = pasts.ends.copy()
+            is_test = rows.numbers == TEST
+            test_ends[rows.users[is_test]] = rows.firsts[is_test]
+            place, end = np.arange(len(pasts.item_idxs)), pasts.ends - pasts.starts
+            for split, ends in (("validation", train_ends), ("test", test_ends)):
+                later = pasts.item_idxs[place >= np.repeat(ends, end)]
+                item_idx, num = np.unique(later[later >= FIRST_ITEM], return_counts=True)
+                yield pa.RecordBatch.from_pydict(
+                    {"split": pa.repeat(split, len(num)), "item_idx": item_idx.astype(np.int32), "num": num}
+                )
+
+    return count

@@ -4,6 +4,7 @@ U users   E events of all users   N rows (windows)
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,89 +12,121 @@ import numpy.typing as npt
 from sparkrec.sequences import Ints, Pasts
 from sparkrec.tables import FIRST_ITEM
 
+Bools = npt.NDArray[np.bool_]
 TEST, VALIDATION, FIRST_TRAINING = 0, 1, 2
 """Window numbers."""
-MIN_ITEMS_TEST, MIN_ITEMS_VALIDATION = 3, 4
-"""Users with fewer item events hold out less: nothing would be left to learn from. And as users with two items train on
-both, and those with three on two, no later night's target is one that an earlier night's model has trained on."""
+MIN_ITEMS = 3
+"""Item events that a user has up to and with a last item that is held out: with fewer, nothing would be left to learn
+from. And as users with two items train on both, and those with three on two, no later night's target is one that an
+earlier night's model has trained on."""
 
 
 @dataclass(frozen=True)
-class Cut:
-    """A cut by date: instants, in microseconds since 1970, at which the validation and the test period begin."""
+class HeldOut:
+    """What is held out: by `last_items`, by `date` or by `sessions`, of events of these kinds.
 
-    validation_us: int
-    test_us: int
+    The instants, in microseconds since 1970, are those at which the validation and the test period begin.
+    """
+
+    by: Literal["last_items", "date", "sessions"] = "last_items"
+    codes: tuple[int, ...] | None = None
+    """Codes of the kinds of events that may be held out, None for all."""
+    validation_us: int = 0
+    test_us: int = 0
+
+    def targets(self, pasts: Pasts) -> Bools:
+        """Return which events may be held out, (E,): item events of these kinds, and no session's first."""
+        is_target = pasts.item_idxs >= FIRST_ITEM
+        if self.codes is not None:
+            is_target &= np.isin(pasts.event_types, self.codes)
+        return is_target & (pasts.session_starts == 0) if self.by == "sessions" else is_target
+
+
+LAST_ITEMS = HeldOut()
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Which windows to cut: the user, the window number, the events `starts:ends` that are its input, and the target.
+    """Which windows to cut: the user, the window number, and the events `starts:ends` that are its input.
 
-    `targets` is the place of the held-out event; of a training window it is -1, for every position has its own.
+    What is to be found lies among the events `firsts:untils`; both are -1 for training windows, where every position
+    has a target.
     """
 
     users: Ints
     numbers: Ints
     starts: Ints
     ends: Ints
-    targets: Ints
+    firsts: Ints
+    untils: Ints
 
-    def where(self, chosen: npt.NDArray[np.bool_]) -> "Rows":
-        kept = (values[chosen] for values in (self.users, self.numbers, self.starts, self.ends, self.targets))
-        return Rows(*kept)
+    def where(self, chosen: Bools) -> "Rows":
+        kept = (self.users, self.numbers, self.starts, self.ends, self.firsts, self.untils)
+        return Rows(*(values[chosen] for values in kept))
 
 
-def choose_rows(pasts: Pasts, stride: int, cut: Cut | None) -> tuple[Rows, Ints]:
+def choose_rows(pasts: Pasts, stride: int, held_out: HeldOut) -> tuple[Rows, Ints]:
     """Return the windows of all users, and where each user's part for training ends; (U,).
 
-    Without a cut one item is left out: a user's last item is the test target, the one before it the validation target
-    (of three items only the last is held out).
-    With one the targets are the first items of the validation and of the test period. Inputs of a held-out target are
-    all events before it; training inputs end before the first that is held out, and each predicts the event after it.
+    Training inputs end before the first event that is held out, and each predicts the event after it. What is held out:
+
+    - last_items: a user's last item is the test target, the one before it the validation target (of three items only
+      the last). Inputs are all events before it.
+    - date: the items of the test and of the validation period. Inputs are all events before the first of them.
+    - sessions: every step within the periods' sessions. Inputs are all events but the last step.
     """
-    held, train_ends = _leave_one_out(pasts) if cut is None else _by_date(pasts, cut)
+    is_target = held_out.targets(pasts)
+    held, train_ends = (
+        _last_items(pasts, is_target) if held_out.by == "last_items" else _periods(pasts, is_target, held_out)
+    )
     # The newest training event is a target only, so inputs end one before it.
     num_inputs = np.maximum(train_ends - pasts.starts - 1, 0)
     num_windows = -(-num_inputs // stride)
     users = np.repeat(np.arange(len(num_windows)), num_windows)
     back = np.arange(len(users)) - np.repeat(np.cumsum(num_windows) - num_windows, num_windows)
+    nothing = np.full(len(users), -1, dtype=np.int64)
     training = Rows(
         users=users,
         numbers=FIRST_TRAINING + back,
         starts=pasts.starts[users],
         ends=train_ends[users] - 1 - back * stride,
-        targets=np.full(len(users), -1, dtype=np.int64),
+        firsts=nothing,
+        untils=nothing,
     )
     parts = [*held, training]
-    names = ("users", "numbers", "starts", "ends", "targets")
+    names = ("users", "numbers", "starts", "ends", "firsts", "untils")
     return Rows(*(np.concatenate([getattr(part, name) for part in parts]) for name in names)), train_ends
 
 
-def _leave_one_out(pasts: Pasts) -> tuple[list[Rows], Ints]:
-    item_places = np.flatnonzero(pasts.item_idxs >= FIRST_ITEM)
-    up_to = np.searchsorted(item_places, pasts.ends)
-    num_items = up_to - np.searchsorted(item_places, pasts.starts)
+def _last_items(pasts: Pasts, is_target: Bools) -> tuple[list[Rows], Ints]:
+    places = np.flatnonzero(is_target)
+    up_to = np.searchsorted(places, pasts.ends)
+    num_targets = up_to - np.searchsorted(places, pasts.starts)
+    items_before = np.concatenate([[0], np.cumsum(pasts.item_idxs >= FIRST_ITEM)])
     train_ends = pasts.ends.copy()
     rows = []
-    for number, least, back in ((TEST, MIN_ITEMS_TEST, 1), (VALIDATION, MIN_ITEMS_VALIDATION, 2)):
-        users = np.flatnonzero(num_items >= least)
-        targets = item_places[up_to[users] - back]
+    for number, back in ((TEST, 1), (VALIDATION, 2)):
+        users = np.flatnonzero(num_targets >= back)
+        targets = places[up_to[users] - back]
+        enough = items_before[targets + 1] - items_before[pasts.starts[users]] >= MIN_ITEMS
+        users, targets = users[enough], targets[enough]
         train_ends[users] = targets
-        rows.append(_held(pasts, users, number, targets))
+        rows.append(_held(pasts, users, number, targets, targets, targets + 1))
     return rows, train_ends
 
 
-def _by_date(pasts: Pasts, cut: Cut) -> tuple[list[Rows], Ints]:
-    from_validation = _first_since(pasts, cut.validation_us)
-    from_test = _first_since(pasts, cut.test_us)
-    item_places = np.append(np.flatnonzero(pasts.item_idxs >= FIRST_ITEM), len(pasts.item_idxs))
+def _periods(pasts: Pasts, is_target: Bools, held_out: HeldOut) -> tuple[list[Rows], Ints]:
+    from_validation = _first_since(pasts, held_out.validation_us)
+    from_test = _first_since(pasts, held_out.test_us)
+    places = np.append(np.flatnonzero(is_target), len(pasts.item_idxs))
     rows = []
     for number, since, until in ((TEST, from_test, pasts.ends), (VALIDATION, from_validation, from_test)):
-        first = item_places[np.searchsorted(item_places, since)]
+        first = places[np.searchsorted(places, since)]
         # A target with no event before it could only be guessed.
         users = np.flatnonzero((first < until) & (first > pasts.starts))
-        rows.append(_held(pasts, users, number, first[users]))
+        last = places[np.searchsorted(places, until[users]) - 1]
+        ends = last if held_out.by == "sessions" else first[users]
+        rows.append(_held(pasts, users, number, ends, first[users], last + 1))
     return rows, from_validation
 
 
@@ -104,5 +137,5 @@ def _first_since(pasts: Pasts, moment_us: int) -> Ints:
     return first
 
 
-def _held(pasts: Pasts, users: Ints, number: int, targets: Ints) -> Rows:
-    return Rows(users, np.full(len(users), number), pasts.starts[users], targets, targets)
+def _held(pasts: Pasts, users: Ints, number: int, ends: Ints, firsts: Ints, untils: Ints) -> Rows:
+    return Rows(users, np.full(len(users), number), pasts.starts[users], ends, firsts, untils)

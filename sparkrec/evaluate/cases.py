@@ -1,0 +1,116 @@
+"""What held-out windows ask: a case is a moment at which a list would have been shown, and what was to be found then.
+
+B rows   C cases   P things to be found   L positions
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from sparkrec.evaluate.ranks import Sought
+from sparkrec.models.sequence_model import SequenceModel
+from sparkrec.sequences import Ints, flatten, hide_unknown, is_in, sorted_set
+from sparkrec.tables import PAD
+
+SPAN = 1 << 32
+"""Larger than any item index: row * SPAN + item is a key of both."""
+CASE_COLUMNS = ("item_idxs", "target_idxs", "seen_idxs", "relevant_idxs", "relevant_types")
+
+
+@dataclass(frozen=True)
+class Cases:
+    """The cases of B rows. A case reads the state of a position of its row; `type_P` and `is_repeat_P` run parallel to
+    the things to be found in `sought`."""
+
+    row_C: Ints
+    position_C: Ints | None
+    """None is the last one."""
+    sought: Sought
+    type_P: Ints
+    """Code of the kind of event."""
+    is_repeat_P: Ints
+    """1 where the user had touched the item before."""
+
+    def to(self, device: torch.device) -> "Cases":
+        """Return the cases with what is sought where a model is."""
+        return replace(self, sought=self.sought.to(device))
+
+
+def cases_of(tile: pa.RecordBatch, by_steps: bool) -> Cases:
+    """Return the cases of held-out rows (CASE_COLUMNS).
+
+    With `by_steps` every target of a row is a case, and all items compete. Else a row is one case, what is to be found
+    are its different relevant items, and the other items that the user touched do not compete.
+    """
+    item_P, starts, ends = flatten(tile.column("relevant_idxs"))
+    row_P = np.repeat(np.arange(len(tile)), ends - starts)
+    type_P = flatten(tile.column("relevant_types"))[0]
+    seen, starts, ends = flatten(tile.column("seen_idxs"))
+    seen_keys = sorted_set(np.repeat(np.arange(len(tile)), ends - starts) * SPAN + seen)
+    if by_steps:
+        return _steps(tile, row_P, item_P, type_P, seen_keys)
+    return _rows(len(tile), row_P, item_P, type_P, seen_keys)
+
+
+def _rows(num_rows: int, row_P: Ints, item_P: Ints, type_P: Ints, seen_keys: Ints) -> Cases:
+    # The first event on an item tells its kind.
+    keys, first = np.unique(row_P * SPAN + item_P, return_index=True)
+    left_out = sorted_set(np.concatenate([seen_keys, keys]))
+    asked = np.unique(keys // SPAN)
+    number_B = np.searchsorted(asked, np.arange(num_rows))
+    left_out = left_out[is_in(asked, left_out // SPAN)]
+    sought = _sought(number_B[keys // SPAN], keys % SPAN, number_B[left_out // SPAN], left_out % SPAN)
+    return Cases(asked, None, sought, type_P[first], is_in(seen_keys, keys).astype(np.int64))
+
+
+def _steps(tile: pa.RecordBatch, row_P: Ints, item_P: Ints, type_P: Ints, seen_keys: Ints) -> Cases:
+    target_BL, item_BL = matrix(tile.column("target_idxs")).numpy(), matrix(tile.column("item_idxs")).numpy()
+    row_C, position_C = np.nonzero(target_BL != PAD)
+    case = np.arange(len(row_C))
+    earlier_CL = (item_BL[row_C] == item_P[:, None]) & (np.arange(item_BL.shape[1]) <= position_C[:, None])
+    is_repeat = earlier_CL.any(axis=1) | is_in(seen_keys, row_P * SPAN + item_P)
+    return Cases(row_C, position_C, _sought(case, item_P, case, item_P), type_P, is_repeat.astype(np.int64))
+
+
+def _sought(*pairs: Ints) -> Sought:
+    return Sought(*(torch.from_numpy(np.ascontiguousarray(values)) for values in pairs))
+
+
+def held_out_inputs(tile: pa.RecordBatch, model: SequenceModel, length: int | None = None) -> dict[str, Tensor]:
+    """Return the model's inputs from rows of `windows`, (B, L) each, where it is; of its own length if none is told."""
+    # An earlier model may have been made for shorter windows.
+    kept = length or model.shape.length
+    inputs = {name: matrix(tile.column(name))[:, -kept:] for name in model.inputs}
+    # An earlier model does not know the newest items.
+    known = hide_unknown(inputs["item_idxs"].numpy(), model.is_known_V.cpu().numpy())
+    inputs["item_idxs"] = torch.from_numpy(known)
+    return {name: values_BL.to(model.is_known_V.device) for name, values_BL in inputs.items()}
+
+
+def case_states(model: SequenceModel, tile: pa.RecordBatch, cases: Cases) -> Tensor:
+    """Return (C, D): the states that the cases' lists follow from."""
+    row_C = torch.from_numpy(cases.row_C)
+    if cases.position_C is None:
+        return model.last_state(held_out_inputs(tile, model))[row_C]
+    length = matrix(tile.column("item_idxs")).shape[1]
+    position_C = torch.from_numpy(cases.position_C)
+    if model.shape.length >= length:
+        return model.states(held_out_inputs(tile, model))[row_C, position_C]
+    # A model of shorter windows sees each case as a row of its own, which ends where the case is.
+    place_CL = position_C[:, None] - model.shape.length + 1 + torch.arange(model.shape.length)
+    whole = held_out_inputs(tile, model, length)
+    return model.last_state(
+        {
+            name: torch.where(place_CL >= 0, values_BL[row_C[:, None], place_CL.clamp(min=0)], PAD)
+            for name, values_BL in whole.items()
+        }
+    )
+
+
+def matrix(column: pa.ListArray) -> Tensor:
+    """Return a list column of one length as (B, L)."""
+    values = column.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
+    return torch.from_numpy(values.reshape(len(column), -1))

@@ -1,0 +1,81 @@
+"""Who is measured on the same held-out targets, and how."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pyspark.sql import DataFrame
+
+from sparkrec.config.settings import Settings
+from sparkrec.evaluate.protocols import protocol_of
+from sparkrec.evaluate.slices import Slices, slices_of
+from sparkrec.evaluate.sums import Sums
+from sparkrec.models.published import evaluated
+from sparkrec.models.store import has_model
+from sparkrec.sequences import Ints
+
+CHAMPION, POPULAR = "champion", "popular"
+"""Names of contestants that are not a model's version."""
+GATE_K = 10
+"""The cut-off by which candidates pass or not."""
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Plain values, so that it travels to the workers."""
+
+    models: Mapping[str, str]
+    """Folders by name; the first is compared with all others and with most-popular, pairwise."""
+    popularity: Mapping[str, Ints]
+    """Events by item index that may be known before a split's targets, (V,)."""
+    slices: Slices
+    protocols: Mapping[str, int]
+    """By name how many items are drawn to rank among, 0 for all items."""
+    by_steps: bool
+    top_k: Sequence[int]
+    tile_users: int
+    seed: int
+
+    @property
+    def contestants(self) -> list[str]:
+        return [*self.models, POPULAR]
+
+    def sums(self) -> Sums:
+        """Return empty sums for one split and protocol."""
+        pairs = [(0, other) for other in range(1, len(self.contestants))]
+        return Sums(self.contestants, pairs, self.top_k, self.slices.names)
+
+    def for_the_gate(self) -> "Contest":
+        """Return the contest in the ranking among all items alone, at the gate's cut-off too."""
+        full = {name: drawn for name, drawn in self.protocols.items() if not drawn}
+        return replace(self, protocols=full, top_k=sorted({GATE_K, *self.top_k}))
+
+
+def contest_of(
+    models: Mapping[str, Path], popularity: Mapping[str, Ints], items: DataFrame, settings: Settings
+) -> Contest:
+    """Return the contest of models, by name their folders, and most-popular, by every protocol of the settings.
+
+    In   popularity: see `popularity_by_split`. items: item_idx, category.
+    """
+    evaluate, window = settings.evaluate, settings.window
+    drawn = [0, evaluate.drawn_items] if evaluate.drawn_items else [0]
+    return Contest(
+        models={name: str(folder) for name, folder in models.items()},
+        popularity=popularity,
+        slices=slices_of(popularity["test"], items, evaluate.categories),
+        protocols={protocol_of(window, num): num for num in drawn},
+        by_steps=window.held_out == "sessions",
+        top_k=evaluate.top_k,
+        tile_users=evaluate.tile_users,
+        seed=settings.run.seed,
+    )
+
+
+def with_champion(version: str, folder: Path, champion: Path | None) -> dict[str, Path]:
+    """Return a new model and the champion, by name; of a champion that was refit, its first training.
+
+    A champion never trained on what is held out now, for it is older.
+    """
+    first = evaluated(champion) if champion else None
+    return {version: folder} | ({CHAMPION: first} if first is not None and has_model(first) else {})
