@@ -1,4 +1,4 @@
-# sparkrec: `make` lists the targets. Variables: CONFIG, DATE, LAKE, SOURCE, INPUT, MASTER, FORCE=1, SET="section.key=value …".
+# sparkrec: `make` lists the targets. Variables: CONFIG, DATE, LAKE, SOURCE, INPUT, MASTER, FORCE=1, AGAINST="version …", SET="section.key=value …".
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help install sample nightly prepare window train recommend evaluate test check faults cluster-night bench-prepare bench-prepare-large bench-skew bench-billion bench-feed bench-train bench-recommend docs lock clean
@@ -43,8 +43,8 @@ train: install ## stage 3: windows -> a model and its held-out figures
 recommend: install ## stage 4: histories and a model -> top N per user, checked and published
 	@$(call submit,recommend,$(force))
 
-evaluate: install ## stage 5: held-out targets -> hit rate and NDCG beside most-popular
-	@$(call submit,evaluate)
+evaluate: install ## stage 5: held-out targets -> metrics beside most-popular, and beside models AGAINST="version …"
+	@$(call submit,evaluate,$(foreach version,$(AGAINST),--against $(version)))
 
 test: install ## all tests that need no more than minutes
 	@python -m pytest

@@ -1,19 +1,20 @@
 """Stage 5 of 5: held-out targets -> hit rate and NDCG of the night's model beside most-popular.
 
-spark-submit jobs/evaluate.py --date 2019-10-01
+spark-submit jobs/evaluate.py --date 2019-10-01 [--against MODEL_VERSION]
 """
 
 from sparkrec.evaluate.contest import contest_of
 from sparkrec.evaluate.figures import figures_of, summed
 from sparkrec.evaluate.held_out import existing, sums_of_held_out
+from sparkrec.evaluate.leaks import check_models, check_windows
 from sparkrec.evaluate.protocols import protocol_of
 from sparkrec.evaluate.summary import by_name, headline, sentence_of
 from sparkrec.job import Run, start
-from sparkrec.models.published import evaluated, published_model
+from sparkrec.models.published import earlier_models, evaluated, published_model
 from sparkrec.popularity import count_by_index
 from sparkrec.prepare.as_of import known_as_of
 from sparkrec.tables import ITEMS, METRICS, MODELS, RECOMMENDATIONS, WINDOWS
-from sparkrec.window.held_out import popularity_by_split
+from sparkrec.window.held_out import held_out_words, popularity_by_split
 from sparkrec.window.made_with import check_made_with
 
 
@@ -26,7 +27,10 @@ def main(run: Run) -> None:
     known, items = known_as_of(lake, run.date, settings.prepare), lake.read(ITEMS)
     counts = count_by_index(items, known.item_days, run.date)
     popularity = popularity_by_split(known, counts, items, run.date, settings.window)
-    contest = contest_of({version: evaluated(folder)}, popularity, items, settings)
+    models = {version: evaluated(folder)} | earlier_models(lake.read(MODELS), run.asked.against, run.date)
+    check_models(models, held_out_words(settings.window))
+    check_windows(windows, f"{lake.path(WINDOWS)} {run.date}")
+    contest = contest_of(models, popularity, items, settings)
 
     sums = sums_of_held_out(windows.where("split = 'test'"), contest)
     lake.replace(METRICS, figures_of(summed(sums), run.date), where=of_the_night)

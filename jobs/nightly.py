@@ -32,4 +32,4 @@ def main(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    start(__doc__, main, reads_clicks=True)
+    start(__doc__, main)

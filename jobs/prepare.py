@@ -11,7 +11,7 @@ from sparkrec.prepare.night import take_in
 
 
 def main(run: Run) -> None:
-    lake, settings, (source, place) = run.lake, run.settings.prepare, run.clicks
+    lake, settings, (source, place) = run.lake, run.settings.prepare, run.asked.clicks
     check_lake(lake, settings, source.time.zone)
     catalogue = find_catalogue(settings.catalogue, run.date)
     lake.unstage()
@@ -31,4 +31,4 @@ def main(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    start(__doc__, main, reads_clicks=True)
+    start(__doc__, main)

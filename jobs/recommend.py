@@ -35,7 +35,7 @@ def main(run: Run) -> None:
     model, doubts, remark = choose_model(lake.read(MODELS).collect(), published, run.date, settings)
     run.figures |= figures_of_model(model)
     offer, refusals, rule_items = offer_of(items, lake.lineage(ITEMS), known, rules, model, run.date, settings)
-    judge(faults_of_offer(offer, refusals, settings.top_n), doubts, where, run.force)
+    judge(faults_of_offer(offer, refusals, settings.top_n), doubts, where, run.asked.force)
 
     last = last_night(lake, run.date)
     plan, decided_by = plan_night(lake, offer, model, run.date, run.settings, code_version())
@@ -47,7 +47,7 @@ def main(run: Run) -> None:
     staged = read_staged(run.spark, told, plan)
     run.figures |= figures_of_night(staged, last, run.figures, offer, settings.top_n) | cost_of_variety(lake, plan)
     doubts += doubts_of(run.figures, len(offer.item_idxs_I), settings.top_n, settings)
-    remark += judge(faults_of(run.figures, run.rows_in, settings.top_n), doubts, where, run.force)
+    remark += judge(faults_of(run.figures, run.rows_in, settings.top_n), doubts, where, run.asked.force)
 
     lake.commit_date(RECOMMENDATIONS, new_files(told, RECOMMENDATIONS), run.date, settings.keep_days, plan.staging)
     lake.overwrite(MODELS, with_champion(lake.read(MODELS), model["model_version"], run.date))

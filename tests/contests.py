@@ -1,17 +1,27 @@
-"""A small contest: an untrained model and most-popular on literal histories."""
+"""Untrained models, on literal histories beside most-popular, and in a lake as train would leave one."""
 
+import hashlib
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
+from pyspark.sql import SparkSession
 
+from sparkrec.config.settings import WindowSettings
 from sparkrec.evaluate.contest import Contest
 from sparkrec.evaluate.slices import NONE, Slices, popularity_classes
+from sparkrec.job import now
+from sparkrec.lake import Lake
 from sparkrec.models.registry import build_model
 from sparkrec.models.sequence_model import ModelShape, SequenceModel
 from sparkrec.models.store import Card, save_model
+from sparkrec.tables import ITEMS, MODELS
+from sparkrec.window.held_out import held_out_words
+from tests.running import table
 
 VOCABULARY = 30
 
@@ -42,3 +52,24 @@ def contest(models: dict[str, str], by_steps: bool = False, drawn: int = 0, tile
 
 def of_split(windows: pa.RecordBatch, split: str) -> pa.RecordBatch:
     return windows.filter(pc.equal(windows.column("split"), split))
+
+
+def add_model(
+    spark: SparkSession, root: Path, day: int, version: str, status: str = "candidate", held_out: str = "", **more: Any
+) -> None:
+    """Add a model with random weights, as train would leave one."""
+    lake = Lake(spark, str(root))
+    size = int(table(root, "items")["item_idx"].max()) + 1  # type: ignore[arg-type]
+    torch.manual_seed(int(hashlib.sha256(version.encode()).hexdigest()[:6], 16))
+    shape = ModelShape(size, 12, 16, 1, 2, 0.0)
+    model = build_model("sasrec", shape)
+    model.is_known_V[2:] = True
+    folder = lake.model_root() / version
+    told = held_out or held_out_words(WindowSettings())
+    save_model(folder, model, Card(version, "sasrec", shape, lake.lineage(ITEMS), told))
+    row = {
+        "model_version": version, "run_date": date(2024, 3, day), "model": "sasrec", "path": str(folder),
+        "vocabulary_lineage": lake.lineage(ITEMS), "vocabulary_size": size, "settings_hash": "", "tables_read": {},
+        "metrics": {}, "status": status, "trained_at": now(),
+    }  # fmt: skip
+    lake.append(MODELS, [{**row, **more}])

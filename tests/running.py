@@ -8,17 +8,17 @@ from typing import Any
 import polars as pl
 from pyspark.sql import SparkSession
 
-from sparkrec.job import Run, carry_out, take_order
-from sparkrec.lake import locked
-
-READS_CLICKS = {"prepare", "nightly"}
+from sparkrec.arguments import parse
+from sparkrec.job import Run, carry_out, now
+from sparkrec.lake import check_writable, locked
 
 
 def run_job(spark: SparkSession, job: str, *words: object) -> Run:
     """Run one job; errors come out as they are."""
-    order = take_order(job, job, [str(word) for word in words], reads_clicks=job in READS_CLICKS)
-    with locked(order.settings.lake.root):
-        return carry_out(order, spark, importlib.import_module(job).main)
+    asked = parse(job, job, [str(word) for word in words])
+    check_writable(asked.settings.lake.root)
+    with locked(asked.settings.lake.root):
+        return carry_out(job, asked, now(), spark, importlib.import_module(job).main)
 
 
 def prepare_night(spark: SparkSession, lake: Path, clicks: Path, day: int, *more: object) -> None:

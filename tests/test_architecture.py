@@ -19,6 +19,7 @@ FLOORS = [
     {"window"},
     {"evaluate"},
     {"train", "recommend", "nightly"},
+    {"arguments"},
     {"job"},
 ]
 # Two stages on one floor that may know each other: none.
@@ -28,6 +29,7 @@ DRIVER_SEES = {
     "tasks.py": "a few reports per task",
     "prepare/commit.py": "Polars: users' days that a run took back",
     "prepare/catalogue.py": IN_A_TASK,
+    "models/published.py": "rows of `models`",
     "prepare/heal.py": "Polars: one row of runs",
     "prepare/histories.py": IN_A_TASK,
     "prepare/item_days.py": IN_A_TASK,

@@ -13,16 +13,13 @@ import torch
 from pyspark.sql import SparkSession
 
 from sparkrec.errors import SparkrecError
-from sparkrec.job import Run, now
-from sparkrec.lake import Lake
-from sparkrec.models.registry import build_model
-from sparkrec.models.sequence_model import ModelShape
-from sparkrec.models.store import Card, load_model, read_card, save_model
+from sparkrec.job import Run
+from sparkrec.models.store import load_model, read_card, save_model
 from sparkrec.recommend.left_out import cutoffs
 from sparkrec.recommend.people import people_of
 from sparkrec.sample.write import SampleSize, write_sample
-from sparkrec.tables import ITEMS, MODELS
 from tests.conftest import ROOT
+from tests.contests import add_model
 from tests.running import commits, content, prepare_night, run_job, table
 
 FIRST, SECOND = 2, 3
@@ -33,24 +30,6 @@ PAST_SCHEMA = (
     " prices array<float>, purchased array<int>, num_events bigint"
 )
 GROUPS = ("--set", "recommend.group_users=10")
-
-
-def add_model(spark: SparkSession, root: Path, day: int, version: str, status: str = "candidate", **more: Any) -> None:
-    """Add a model with random weights, as train would leave one."""
-    lake = Lake(spark, str(root))
-    size = int(table(root, "items")["item_idx"].max()) + 1  # type: ignore[arg-type]
-    torch.manual_seed(7)
-    shape = ModelShape(size, 12, 16, 1, 2, 0.0)
-    model = build_model("sasrec", shape)
-    model.is_known_V[2:] = True
-    folder = lake.model_root() / version
-    save_model(folder, model, Card(version, "sasrec", shape, lake.lineage(ITEMS)))
-    row = {
-        "model_version": version, "run_date": date(2024, 3, day), "model": "sasrec", "path": str(folder),
-        "vocabulary_lineage": lake.lineage(ITEMS), "vocabulary_size": size, "settings_hash": "", "tables_read": {},
-        "metrics": {}, "status": status, "trained_at": now(),
-    }  # fmt: skip
-    lake.append(MODELS, [{**row, **more}])
 
 
 @pytest.fixture(scope="module")

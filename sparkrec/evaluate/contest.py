@@ -11,7 +11,7 @@ from sparkrec.evaluate.protocols import protocol_of
 from sparkrec.evaluate.slices import Slices, slices_of
 from sparkrec.evaluate.sums import Sums
 from sparkrec.models.published import evaluated
-from sparkrec.models.store import has_model
+from sparkrec.models.store import has_model, read_card
 from sparkrec.sequences import Ints
 
 CHAMPION, POPULAR = "champion", "popular"
@@ -75,7 +75,10 @@ def contest_of(
 def with_champion(version: str, folder: Path, champion: Path | None) -> dict[str, Path]:
     """Return a new model and the champion, by name; of a champion that was refit, its first training.
 
-    A champion never trained on what is held out now, for it is older.
+    A champion never trained on what is held out now, for it is older; one whose training held out something else may
+    have, and does not take part.
     """
     first = evaluated(champion) if champion else None
-    return {version: folder} | ({CHAMPION: first} if first is not None and has_model(first) else {})
+    if first is None or not has_model(first) or read_card(first).held_out != read_card(folder).held_out:
+        return {version: folder}
+    return {version: folder, CHAMPION: first}

@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from sparkrec.contract import conform
@@ -24,7 +24,7 @@ def summed(sums: DataFrame) -> DataFrame:
     """
     whole = sums.groupBy(*KEYS).agg(
         *(F.sum(name).alias(name) for name in ("users", "cases", "squared_cases")),
-        *(F.sum(name).alias(name) for name in ("gain", "squared_gain", "gain_times_cases")),
+        *(_sum(name).alias(name) for name in ("gain", "squared_gain", "gain_times_cases")),
     )
     with_value = whole.withColumn("value", F.col("gain") / F.col("cases"))
     squares = (
@@ -47,3 +47,8 @@ def summed(sums: DataFrame) -> DataFrame:
 def figures_of(figures: DataFrame, run_date: date) -> DataFrame:
     """Return the test targets' figures as rows of METRICS. In: see `summed`."""
     return conform(figures.where(F.col("split") == "test").withColumn("run_date", F.lit(run_date)), METRICS)
+
+
+def _sum(name: str) -> Column:
+    """Return a sum that is the same whichever task ends first; there is a number per task."""
+    return F.aggregate(F.array_sort(F.collect_list(name)), F.lit(0.0), lambda so_far, value: so_far + value)

@@ -1,5 +1,6 @@
 """Which models' recommendations were published, and when."""
 
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from pyspark.sql import functions as F
 
 from sparkrec.errors import SparkrecError
 from sparkrec.lake import Lake
-from sparkrec.models.store import REFIT
+from sparkrec.models.store import REFIT, has_model
 from sparkrec.tables import RECOMMENDATIONS
 
 
@@ -37,6 +38,21 @@ def last_published(lake: Lake, models: DataFrame, run_date: date) -> Path | None
     night = lake.read(RECOMMENDATIONS).where(F.col("run_date") == F.lit(last_date))
     folder = _folder(models, published_version(night))
     return folder if folder is not None and folder.exists() else None
+
+
+def earlier_models(models: DataFrame, versions: Sequence[str], run_date: date) -> dict[str, Path]:
+    """Return the folders of models by version; refuse those that are not there, or were trained for a later date."""
+    rows = models.where(F.col("model_version").isin(*versions)).collect() if versions else []
+    found = {row["model_version"]: row for row in rows}
+    for version in versions:
+        if version not in found or not has_model(evaluated(Path(found[version]["path"]))):
+            raise SparkrecError(f"model {version}: is not in the lake's models, or its folder is gone")
+        if found[version]["run_date"] > run_date:
+            raise SparkrecError(
+                f"model {version}: trained for {found[version]['run_date']}, after {run_date}: it may have seen what is"
+                " held out; compare with an earlier one"
+            )
+    return {version: evaluated(Path(found[version]["path"])) for version in versions}
 
 
 def evaluated(folder: Path) -> Path:

@@ -32,6 +32,8 @@ class Card:
     architecture: str
     shape: ModelShape
     vocabulary_lineage: str
+    held_out: str = ""
+    """What its training never saw, see `held_out_words`; '' where nobody knows."""
 
 
 def save_model(folder: Path, model: SequenceModel, card: Card) -> None:

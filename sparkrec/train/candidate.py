@@ -19,6 +19,7 @@ from sparkrec.tables import MODELS
 from sparkrec.train.checkpoint import check_fits
 from sparkrec.train.plan import TrainingSet, TrainPlan, Vocabulary, name_version
 from sparkrec.train.warm_start import check_start
+from sparkrec.window.held_out import held_out_words
 from sparkrec.window.laws import known_mask
 
 
@@ -53,7 +54,7 @@ def plan_training(
     shape = ModelShape(
         vocabulary_size, settings.window.length, train.width, train.num_blocks, train.num_heads, train.dropout
     )
-    card = Card(version, train.model, shape, lineage)
+    card = Card(version, train.model, shape, lineage, held_out_words(settings.window))
     if start_from:
         check_start(start_from, card)
     decides = chosen_settings(settings, ("run", "window", "train"))

@@ -22,8 +22,8 @@ def check_start(folder: Path, card: Card) -> None:
     """Refuse to go on from a model of another shape, another lake, or a larger vocabulary; name every difference."""
     there, here = read_card(folder), card
     names = [name for name in asdict(here.shape) if name not in MAY_DIFFER]
-    wanted = {"model": here.architecture, "vocabulary lineage": here.vocabulary_lineage}
-    found = {"model": there.architecture, "vocabulary lineage": there.vocabulary_lineage}
+    wanted = {"model": here.architecture, "vocabulary lineage": here.vocabulary_lineage, "held out": here.held_out}
+    found = {"model": there.architecture, "vocabulary lineage": there.vocabulary_lineage, "held out": there.held_out}
     wanted |= {name: getattr(here.shape, name) for name in names}
     found |= {name: getattr(there.shape, name) for name in names}
     other = [f"{name} is {found[name]} there and {wanted[name]} here" for name in wanted if found[name] != wanted[name]]

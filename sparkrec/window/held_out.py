@@ -46,6 +46,13 @@ def _codes(settings: WindowSettings) -> tuple[int, ...]:
     return tuple(sorted(EVENT_CODES[kind] for kind in settings.held_out_events))
 
 
+def held_out_words(settings: WindowSettings) -> str:
+    """Return in a word what training does not see: a model whose training saw it cannot be judged by it."""
+    kinds = "+".join(sorted(settings.held_out_events))
+    days = "" if settings.held_out == "last_items" else f" {settings.held_out_days} days"
+    return f"{settings.held_out} {kinds}{days}"
+
+
 def last_known_day(run_date: date, split: str, settings: WindowSettings) -> date:
     """Return the last day whose events may be used to predict a split's targets: training's, for validation."""
     if settings.held_out == "last_items":

@@ -1,0 +1,128 @@
+"""The job: figures of the night's model beside others, and none of models that may have seen what they must find."""
+
+import os
+import shutil
+from datetime import date
+from pathlib import Path
+
+import deltalake
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+
+from sparkrec.config.settings import WindowSettings
+from sparkrec.errors import SparkrecError
+from sparkrec.job import Run
+from sparkrec.sample.write import SampleSize, write_sample
+from sparkrec.window.held_out import held_out_words
+from tests.conftest import ROOT
+from tests.contests import add_model
+from tests.running import commits, prepare_night, run_job, table
+
+DAY = 3
+SIZE = SampleSize(num_events=4000, num_users=150, num_items=120, num_days=3)
+LENIENT = ("--set", "recommend.max_concentration=1")
+
+
+@pytest.fixture(scope="module")
+def night(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake with windows, two models without training and the lists of the first."""
+    os.chdir(ROOT)
+    folder = tmp_path_factory.mktemp("night")
+    lake = folder / "lake"
+    write_sample(folder / "sample", SIZE)
+    prepare_night(spark, lake, folder / "sample", DAY)
+    run(spark, lake, "window")
+    add_model(spark, lake, DAY, "first")
+    run(spark, lake, "recommend", *LENIENT)
+    add_model(spark, lake, DAY - 1, "second", status="retired")
+    return lake
+
+
+@pytest.fixture
+def lake(night: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(night, tmp_path / "lake"))
+
+
+def run(spark: SparkSession, lake: Path, job: str, *more: str) -> Run:
+    return run_job(spark, job, "--lake", lake, "--date", f"2024-03-0{DAY}", *more)
+
+
+def refused(spark: SparkSession, lake: Path, told: str, *more: str) -> None:
+    """Check that evaluating is refused and leaves the figures as they were."""
+    before = commits(lake).get("metrics")
+    with pytest.raises(SparkrecError, match=told):
+        run(spark, lake, "evaluate", *more)
+    assert commits(lake).get("metrics") == before
+
+
+def test_figures_come_by_protocol_slice_and_cut_off(spark: SparkSession, lake: Path) -> None:
+    found = run(spark, lake, "evaluate")
+    rows = table(lake, "metrics")
+    assert set(rows["protocol"]) == {"leave_one_out_full", "leave_one_out_sampled_999"}
+    assert set(rows["metric"]) == {"hr", "recall", "precision", "ndcg", "mrr", "map"}
+    assert set(rows["k"]) == {5, 10, 20}
+    categories = {name for name in rows["slice"] if name.startswith("category ")}
+    assert categories <= {f"category {name}" for name in table(lake, "items")["category"].drop_nulls()}
+    assert {"all", "novel", "users light", "items head", "event view"} < set(rows["slice"]) - categories
+    windows = table(lake, "windows").filter(split="test")
+    whole = rows.filter(slice="all", protocol="leave_one_out_full", metric="hr", k=10)
+    assert set(whole["num_users"]) == {len(windows)} == {found.rows_in}
+    repeat = windows.filter(pl.col("relevant_idxs").list.first().is_in(pl.col("seen_idxs")))
+    assert set(rows.filter(slice="repeat")["num_users"]) == {len(repeat)}
+    for kind, code in (("view", 1), ("purchase", 3)):
+        of_kind = windows.filter(pl.col("relevant_types").list.first() == code)
+        assert set(rows.filter(slice=f"event {kind}")["num_users"]) == {len(of_kind)}
+    # With one thing to be found a hit is all of it, and one of k.
+    wide = rows.filter(against="", model_version="first").pivot(
+        on="metric", index=["protocol", "slice", "k"], values="value"
+    )
+    assert (wide["hr"] == wide["recall"]).all()
+    assert ((wide["hr"] / wide["k"] - wide["precision"]).abs() < 1e-12).all()
+    assert ((wide["mrr"] - wide["map"]).abs() < 1e-12).all()
+    assert ((wide["ndcg"] <= wide["hr"]) & (wide["mrr"] <= wide["ndcg"])).all()
+
+
+def test_a_model_is_compared_with_another_on_the_same_users(spark: SparkSession, lake: Path) -> None:
+    run(spark, lake, "evaluate", "--against", "second")
+    rows = table(lake, "metrics").filter(slice="all", metric="ndcg", k=20, protocol="leave_one_out_full")
+    found = {(row["model_version"], row["against"]): row for row in rows.to_dicts()}
+    assert set(found) == {("first", ""), ("second", ""), ("popular", ""), ("first", "second"), ("first", "popular")}
+    difference = found["first", "second"]
+    assert difference["value"] == pytest.approx(found["first", ""]["value"] - found["second", ""]["value"])
+    assert difference["low"] < difference["value"] < difference["high"]
+    assert len({row["num_users"] for row in found.values()}) == 1
+    refused(spark, lake, "model third: is not in the lake's models", "--against", "third")
+    add_model(spark, lake, DAY + 1, "later")
+    refused(spark, lake, "model later: trained for 2024-03-04, after 2024-03-03", "--against", "later")
+
+
+def test_models_that_may_have_seen_what_they_must_find_are_refused(spark: SparkSession, lake: Path) -> None:
+    add_model(spark, lake, DAY, "other", held_out=held_out_words(WindowSettings(held_out="date")))
+    refused(spark, lake, "model other: its training held out 'date", "--against", "other")
+    purchases = ("--set", 'window.held_out_events=["purchase"]')
+    run(spark, lake, "window", *purchases)
+    refused(spark, lake, "model first: its training held out 'last_items cart", *purchases)
+
+
+def test_windows_whose_training_part_reaches_what_is_held_out_are_refused(spark: SparkSession, lake: Path) -> None:
+    run(spark, lake, "evaluate")
+    windows = table(lake, "windows").filter(run_date=date(2024, 3, DAY))
+    held = windows.filter(split="validation").row(0, named=True)
+    # The user's newest training window ends one event later: its last target is the one of validation.
+    (file,) = (
+        file
+        for file in deltalake.DeltaTable(lake / "windows").file_uris()
+        if "/train-" in file and held["user_id"] in pq.read_table(file)["user_id"].to_pylist()
+    )
+    rows = pq.ParquetFile(file).read()
+    frame = rows.to_pydict()
+    for place, (user, number) in enumerate(zip(frame["user_id"], frame["window_no"], strict=True)):
+        if (user, number) == (held["user_id"], 2):
+            assert frame["user_num_events"][place] == held["user_num_events"] - 1
+            frame["user_num_events"][place] += 1
+    metadata = rows.schema.metadata
+    pq.write_table(pa.table(frame, schema=rows.schema).replace_schema_metadata(metadata), file)
+    refused(spark, lake, f"training windows of 1 users \\(such as {held['user_id']}\\) reach what is held out")
