@@ -4,9 +4,10 @@ spark-submit jobs/evaluate.py --date 2019-10-01 [--against MODEL_VERSION]
 """
 
 from sparkrec.evaluate.contest import contest_of
-from sparkrec.evaluate.figures import figures_of, summed
+from sparkrec.evaluate.figures import metrics_of, summed
 from sparkrec.evaluate.held_out import existing, sums_of_held_out
 from sparkrec.evaluate.leaks import check_models, check_windows
+from sparkrec.evaluate.night import figures_over_all, sums_of_published, sums_of_realised
 from sparkrec.evaluate.protocols import protocol_of
 from sparkrec.evaluate.summary import by_name, headline, sentence_of
 from sparkrec.job import Run, start
@@ -32,8 +33,14 @@ def main(run: Run) -> None:
     check_windows(windows, f"{lake.path(WINDOWS)} {run.date}")
     contest = contest_of(models, popularity, items, settings)
 
-    sums = sums_of_held_out(windows.where("split = 'test'"), contest)
-    lake.replace(METRICS, figures_of(summed(sums), run.date), where=of_the_night)
+    top_k = settings.evaluate.top_k
+    figures = [
+        summed(sums_of_held_out(windows.where("split = 'test'"), contest)),
+        summed(sums_of_published(lake, items, counts, run.date, version, top_k)),
+        figures_over_all(lake, items, run.date, version, top_k),
+        *(summed(sums) for sums in sums_of_realised(lake, items, known, run.date, top_k)),
+    ]
+    lake.replace(METRICS, metrics_of(figures, run.date), where=of_the_night)
     rows = headline(lake.read(METRICS).where(of_the_night))
     run.figures.update(by_name(rows, version))
     run.rows_in = int(run.figures.get("users", 0))

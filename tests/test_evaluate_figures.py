@@ -11,12 +11,13 @@ import torch
 from pyspark.sql import SparkSession
 
 from sparkrec.evaluate.cases import case_states, cases_of
-from sparkrec.evaluate.figures import figures_of, summed
+from sparkrec.evaluate.figures import metrics_of, summed
 from sparkrec.evaluate.gains import METRICS, gains_of
 from sparkrec.evaluate.held_out import rank_tile, sums_of_held_out
+from sparkrec.evaluate.ranked import Ranked, figures_of_ranks, gains_of_ranks
 from sparkrec.evaluate.ranks import NO_RANK
 from sparkrec.evaluate.slices import NAMES, NUMBER, popularity_classes
-from sparkrec.evaluate.sums import SUMS, Ranked, Sums
+from sparkrec.evaluate.sums import SUMS, Sums
 from sparkrec.models.store import load_model
 from sparkrec.tables import WINDOWS
 from sparkrec.window.cut import CutPlan, cut_windows
@@ -118,12 +119,12 @@ def test_figures_and_intervals_equal_the_plain_ones(spark: SparkSession) -> None
         parts.append(Ranked(user_C, case_P, rank_KP, pair_Q, slice_Q))
     frames = []
     for chosen in (parts[:2], parts[2:]):
-        sums = Sums(["m", "popular"], [(0, 1)], top_k, ["all", "some", "others"])
+        sums = Sums(figures_of_ranks(["m", "popular"], [(0, 1)], top_k), ["all", "some", "others"])
         for part in chosen:
-            sums.add(part)
+            sums.add(*gains_of_ranks(part, 3, [(0, 1)], top_k))
         frames += [batch.to_pandas() for batch in sums.rows("test", "leave_one_out_full")]
     frame = spark.createDataFrame(frames[0], SUMS).union(spark.createDataFrame(frames[1], SUMS))
-    rows = figures_of(summed(frame), DAY).collect()
+    rows = metrics_of([summed(frame)], DAY).collect()
     found = {(r["slice"], r["model_version"], r["against"], r["metric"], r["k"]): r for r in rows}
     plain = plain_sums(parts, top_k)
     assert len(found) == len(plain) == 3 * 3 * len(METRICS) * 2
@@ -138,9 +139,9 @@ def test_figures_and_intervals_equal_the_plain_ones(spark: SparkSession) -> None
 
 
 def test_a_single_user_has_no_interval(spark: SparkSession) -> None:
-    sums = Sums(["m", "popular"], [(0, 1)], [5], ["all"])
+    sums = Sums(figures_of_ranks(["m", "popular"], [(0, 1)], [5]), ["all"])
     one = np.zeros(1, dtype=int)
-    sums.add(Ranked(one, one, np.array([[1], [9]]), one, one))
+    sums.add(*gains_of_ranks(Ranked(one, one, np.array([[1], [9]]), one, one), 1, [(0, 1)], [5]))
     (batch,) = sums.rows("test", "p")
     rows = summed(spark.createDataFrame(batch.to_pandas(), SUMS)).where("metric = 'hr'").collect()
     assert {(r["model_version"], r["against"]): (r["value"], r["low"], r["high"]) for r in rows} == {

@@ -23,21 +23,23 @@ from tests.running import commits, prepare_night, run_job, table
 
 DAY = 3
 SIZE = SampleSize(num_events=4000, num_users=150, num_items=120, num_days=3)
-LENIENT = ("--set", "recommend.max_concentration=1")
+LENIENT = ("--set", "recommend.max_concentration=1", "--set", "recommend.max_drift=9")
 
 
 @pytest.fixture(scope="module")
 def night(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A lake with windows, two models without training and the lists of the first."""
+    """A lake with windows, two models without training, the lists of the first, and those of the night before."""
     os.chdir(ROOT)
     folder = tmp_path_factory.mktemp("night")
     lake = folder / "lake"
     write_sample(folder / "sample", SIZE)
+    prepare_night(spark, lake, folder / "sample", DAY - 1)
+    add_model(spark, lake, DAY - 1, "second")
+    run_job(spark, "recommend", "--lake", lake, "--date", f"2024-03-0{DAY - 1}", *LENIENT)
     prepare_night(spark, lake, folder / "sample", DAY)
     run(spark, lake, "window")
     add_model(spark, lake, DAY, "first")
     run(spark, lake, "recommend", *LENIENT)
-    add_model(spark, lake, DAY - 1, "second", status="retired")
     return lake
 
 
@@ -60,7 +62,7 @@ def refused(spark: SparkSession, lake: Path, told: str, *more: str) -> None:
 
 def test_figures_come_by_protocol_slice_and_cut_off(spark: SparkSession, lake: Path) -> None:
     found = run(spark, lake, "evaluate")
-    rows = table(lake, "metrics")
+    rows = table(lake, "metrics").filter(pl.col("protocol").str.starts_with("leave"))
     assert set(rows["protocol"]) == {"leave_one_out_full", "leave_one_out_sampled_999"}
     assert set(rows["metric"]) == {"hr", "recall", "precision", "ndcg", "mrr", "map"}
     assert set(rows["k"]) == {5, 10, 20}
@@ -83,6 +85,35 @@ def test_figures_come_by_protocol_slice_and_cut_off(spark: SparkSession, lake: P
     assert ((wide["hr"] / wide["k"] - wide["precision"]).abs() < 1e-12).all()
     assert ((wide["mrr"] - wide["map"]).abs() < 1e-12).all()
     assert ((wide["ndcg"] <= wide["hr"]) & (wide["mrr"] <= wide["ndcg"])).all()
+
+
+def test_lists_are_judged_by_what_they_are_like_and_by_what_users_did_since(spark: SparkSession, lake: Path) -> None:
+    run(spark, lake, "evaluate")
+    metrics = table(lake, "metrics").filter(k=10)
+    assert set(metrics["run_date"]) == {date(2024, 3, DAY)}
+    lists, items = table(lake, "recommendations"), table(lake, "items")
+    tonight = lists.filter(run_date=date(2024, 3, DAY))
+    found = {row["metric"]: row for row in metrics.filter(protocol="published").to_dicts()}
+    assert set(found) == {"novelty", "popularity_share", "diversity", "coverage", "gini"}
+    available = items.filter("available")
+    assert found["coverage"]["value"] == pytest.approx(tonight["item_id"].n_unique() / len(available))
+    assert (found["coverage"]["low"], found["coverage"]["num_users"]) == (None, tonight["user_id"].n_unique())
+    bits = items.select("item_id", bits=-(pl.col("num_events") / pl.col("num_events").sum()).log(2))
+    assert found["novelty"]["value"] == pytest.approx(tonight.join(bits, on="item_id")["bits"].mean())
+    assert found["novelty"]["model_version"] == "first"
+
+    before = lists.filter(run_date=date(2024, 3, DAY - 1))
+    done = table(lake, "events").filter(pl.col("event_date") == date(2024, 3, DAY), pl.col("item_id").is_not_null())
+    taken = done.select("user_id", "item_id").unique().join(before.select("user_id").unique(), on="user_id")
+    hits = taken.join(before, on=["user_id", "item_id"])
+    of_all = metrics.filter(protocol="realised", slice="all")
+    realised = {row["metric"]: row for row in of_all.to_dicts()}
+    users = taken["user_id"].n_unique()
+    assert realised["hr"]["value"] == pytest.approx(hits["user_id"].n_unique() / users)
+    assert realised["precision"]["value"] == pytest.approx(len(hits) / 10 / users)
+    assert realised["hr"]["value"] > 0
+    assert (realised["hr"]["num_users"], realised["hr"]["model_version"]) == (users, "second")
+    assert set(realised) == {"hr", "recall", "precision", "ndcg", "mrr", "map", "serendipity"}
 
 
 def test_a_model_is_compared_with_another_on_the_same_users(spark: SparkSession, lake: Path) -> None:

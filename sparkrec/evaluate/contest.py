@@ -8,6 +8,7 @@ from pyspark.sql import DataFrame
 
 from sparkrec.config.settings import Settings
 from sparkrec.evaluate.protocols import protocol_of
+from sparkrec.evaluate.ranked import figures_of_ranks
 from sparkrec.evaluate.slices import Slices, slices_of
 from sparkrec.evaluate.sums import Sums
 from sparkrec.models.published import evaluated
@@ -40,10 +41,13 @@ class Contest:
     def contestants(self) -> list[str]:
         return [*self.models, POPULAR]
 
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        return [(0, other) for other in range(1, len(self.contestants))]
+
     def sums(self) -> Sums:
         """Return empty sums for one split and protocol."""
-        pairs = [(0, other) for other in range(1, len(self.contestants))]
-        return Sums(self.contestants, pairs, self.top_k, self.slices.names)
+        return Sums(figures_of_ranks(self.contestants, self.pairs, self.top_k), self.slices.names)
 
     def for_the_gate(self) -> "Contest":
         """Return the contest in the ranking among all items alone, at the gate's cut-off too."""

@@ -1,6 +1,8 @@
 """From sums over users to rows of `metrics`: means with 95 % intervals over users, and paired differences."""
 
+from collections.abc import Sequence
 from datetime import date
+from functools import reduce
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -9,12 +11,17 @@ from sparkrec.contract import conform
 from sparkrec.tables import METRICS
 
 KEYS = ("split", "protocol", "slice", "model_version", "against", "metric", "k")
+FIGURES = (
+    "split string, protocol string, slice string, model_version string, against string, metric string, k int,"
+    " value double, low double, high double, num_users long"
+)
+"""A row is one figure: a mean over cases, its 95 % interval over users where it has one, and the users measured."""
 NORMAL_95 = 1.959963984540054
 """Quantile of the normal distribution that leaves 2.5 % beyond it."""
 
 
 def summed(sums: DataFrame) -> DataFrame:
-    """Return a row per figure and split: value, low, high, num_users.
+    """Return FIGURES.
 
     The value is the mean over cases, as protocols have it. A user's cases are not independent, so the interval is that
     of a ratio of sums over users (Cochran, Sampling Techniques, 1977, section 6.3); with one case per user it is the
@@ -44,9 +51,10 @@ def summed(sums: DataFrame) -> DataFrame:
     )
 
 
-def figures_of(figures: DataFrame, run_date: date) -> DataFrame:
-    """Return the test targets' figures as rows of METRICS. In: see `summed`."""
-    return conform(figures.where(F.col("split") == "test").withColumn("run_date", F.lit(run_date)), METRICS)
+def metrics_of(figures: Sequence[DataFrame], run_date: date) -> DataFrame:
+    """Return rows of METRICS. In: frames of FIGURES, of what is to be reported."""
+    together = reduce(DataFrame.unionByName, figures)
+    return conform(together.withColumn("run_date", F.lit(run_date)), METRICS)
 
 
 def _sum(name: str) -> Column:

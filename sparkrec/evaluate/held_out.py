@@ -13,9 +13,10 @@ from sparkrec.errors import RefusedError
 from sparkrec.evaluate.cases import CASE_COLUMNS, Cases, case_states, cases_of, matrix
 from sparkrec.evaluate.contest import Contest
 from sparkrec.evaluate.drawn import draw_items
+from sparkrec.evaluate.ranked import Ranked, gains_of_ranks
 from sparkrec.evaluate.ranks import drawn_ranks, full_ranks, scores_at, shared_ranks
 from sparkrec.evaluate.slices import memberships
-from sparkrec.evaluate.sums import SUMS, Ranked, Sums
+from sparkrec.evaluate.sums import SUMS, Sums
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.models.store import load_model
 from sparkrec.tables import FIRST_ITEM
@@ -47,7 +48,8 @@ def _summer(contest: Contest) -> Callable[[Iterator[pa.RecordBatch]], Iterator[p
                 rows = batch.filter(pc.equal(batch.column("split"), split))
                 for start in range(0, len(rows), contest.tile_users):
                     for protocol, ranked in rank_tile(rows.slice(start, contest.tile_users), split, contest):
-                        found.setdefault((split, protocol), contest.sums()).add(ranked)
+                        gains = gains_of_ranks(ranked, len(contest.slices.names), contest.pairs, contest.top_k)
+                        found.setdefault((split, protocol), contest.sums()).add(*gains)
         for (split, protocol), sums in found.items():
             yield from sums.rows(split, protocol)
 

@@ -89,9 +89,6 @@ def memberships(cases: Cases, columns: Mapping[str, Ints], slices: Slices) -> tu
     case_P, item_P = cases.sought.case_P.numpy(), cases.sought.item_P.numpy()
     row_P = cases.row_C[case_P]
     shift_B = _interest(columns["category_BL"])
-    kinds = np.full(max(EVENT_CODES.values()) + 1, NONE)
-    for kind, code in EVENT_CODES.items():
-        kinds[code] = NUMBER.get(f"event {kind}", NONE)
     category_P = look_up(slices.category_V, item_P, NONE)
     found_PS = np.stack(
         [
@@ -100,13 +97,21 @@ def memberships(cases: Cases, columns: Mapping[str, Ints], slices: Slices) -> tu
             _by_activity(columns["num_events_B"])[row_P],
             shift_B[row_P],
             look_up(slices.popularity_class_V, item_P, NUMBER["items tail"]),
-            kinds[cases.type_P],
+            of_kinds(cases.type_P),
             np.where(category_P == NONE, NONE, len(NAMES) + category_P),
         ],
         axis=1,
     )
     pair, column = np.nonzero(found_PS != NONE)
     return pair, found_PS[pair, column]
+
+
+def of_kinds(codes: Ints) -> Ints:
+    """Return the number of the slice of every event code, NONE for a search."""
+    numbers = np.full(max(EVENT_CODES.values()) + 1, NONE)
+    for kind, code in EVENT_CODES.items():
+        numbers[code] = NUMBER.get(f"event {kind}", NONE)
+    return numbers[codes]
 
 
 def _by_activity(num_events_B: Ints) -> Ints:

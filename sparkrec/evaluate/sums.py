@@ -1,16 +1,16 @@
-"""From ranks to sums over users: all that means, paired differences and their intervals need, a few rows per task.
+"""Sums over users: all that means, paired differences and their intervals need, a few rows per task.
 
-C cases   P things to be found   Q pairs of such a thing and a slice   K contestants   G groups: a slice of a case
-J columns: contestants and pairs of them x metrics x cut-offs   U users of a slice
+G groups: a slice of a case   J figures   U users of a slice
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from sparkrec.evaluate.gains import METRICS, Floats, gains_of
+from sparkrec.evaluate.gains import Floats
 from sparkrec.sequences import Ints
 
 SUMS = (
@@ -26,42 +26,35 @@ ARROW = pa.schema(
 )
 
 
-@dataclass(frozen=True)
-class Ranked:
-    """Ranked cases of whole users: where K contestants had what was to be found, beyond all cut-offs if nowhere."""
+class Figure(NamedTuple):
+    """What a column of gains is: a contestant's metric at a cut-off, or the difference of two contestants' metric."""
 
-    user_C: Ints
-    case_P: Ints
-    rank_KP: Ints
-    pair_Q: Ints
-    slice_Q: Ints
+    model_version: str
+    against: str
+    metric: str
+    k: int
 
 
 @dataclass
 class Sums:
-    """Adds up ranked cases of one protocol; `pairs` are contestants to be compared on the same cases."""
+    """Adds up gains of one split and protocol."""
 
-    contestants: Sequence[str]
-    pairs: Sequence[tuple[int, int]]
-    top_k: Sequence[int]
+    figures: Sequence[Figure]
     slices: Sequence[str]
     whole: dict[str, Floats] = field(init=False)
 
     def __post_init__(self) -> None:
-        num_slices, width = len(self.slices), len(METRICS) * len(self.top_k) * (len(self.contestants) + len(self.pairs))
-        counts = {name: np.zeros((num_slices, 1)) for name in ("users", "cases", "squared_cases")}
-        gains = {name: np.zeros((num_slices, width)) for name in ("gain", "squared_gain", "gain_times_cases")}
+        counts = {name: np.zeros((len(self.slices), 1)) for name in ("users", "cases", "squared_cases")}
+        gains = {
+            name: np.zeros((len(self.slices), len(self.figures)))
+            for name in ("gain", "squared_gain", "gain_times_cases")
+        }
         self.whole = counts | gains
 
-    def add(self, ranked: Ranked) -> None:
-        """Add the cases of users of whom no case comes in another call."""
-        if not len(ranked.pair_Q):
+    def add(self, user_G: Ints, slice_G: Ints, gain_GJ: Floats) -> None:
+        """Add cases of users of whom no case comes in another call; a user is a number from 0."""
+        if not len(user_G):
             return
-        num_slices = len(self.slices)
-        keys_G, group_Q = np.unique(ranked.case_P[ranked.pair_Q] * num_slices + ranked.slice_Q, return_inverse=True)
-        own = [gains_of(group_Q, rank_P[ranked.pair_Q], len(keys_G), self.top_k) for rank_P in ranked.rank_KP]
-        gain_GJ = np.concatenate([*own, *(own[ours] - own[theirs] for ours, theirs in self.pairs)], axis=1)
-        slice_G, user_G = keys_G % num_slices, ranked.user_C[keys_G // num_slices]
         span = int(user_G.max()) + 1
         keys_U, user_of_G = np.unique(slice_G * span + user_G, return_inverse=True)
         slice_U, cases_U1 = keys_U // span, np.bincount(user_of_G)[:, None].astype(np.float64)
@@ -71,19 +64,16 @@ class Sums:
             "gain": gain_UJ, "squared_gain": gain_UJ**2, "gain_times_cases": gain_UJ * cases_U1,
         }  # fmt: skip
         for name, values in parts.items():
-            self.whole[name] += _added(values, slice_U, num_slices)
+            self.whole[name] += _added(values, slice_U, len(self.slices))
 
     def rows(self, split: str, protocol: str) -> Iterator[pa.RecordBatch]:
         """Return rows of SUMS."""
-        names = [(name, "") for name in self.contestants]
-        names += [(self.contestants[ours], self.contestants[theirs]) for ours, theirs in self.pairs]
-        figures = [(*name, metric, k) for name in names for metric in METRICS for k in self.top_k]
         used = np.flatnonzero(self.whole["users"][:, 0])
         if not len(used):
             return
-        times = len(figures)
-        told = dict(zip(("model_version", "against", "metric", "k"), zip(*figures, strict=True), strict=True))
-        columns = {name: list(values) * len(used) for name, values in told.items()}
+        times = len(self.figures)
+        told = zip(Figure._fields, zip(*self.figures, strict=True), strict=True)
+        columns: dict[str, Any] = {name: list(values) * len(used) for name, values in told}
         columns |= {"split": [split] * times * len(used), "protocol": [protocol] * times * len(used)}
         columns |= {"slice": [self.slices[number] for number in used.tolist() for _ in range(times)]}
         sums = {
