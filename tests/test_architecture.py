@@ -44,6 +44,7 @@ DRIVER_SEES = {
     "window/made_with.py": "Polars: the files of a table",
     "train/plan.py": "a row per file",
     "evaluate/summary.py": "a few figures",
+    "evaluate/properties.py": "a few numbers per item that is in a list",
     "evaluate/slices.py": "a category and a number per item",
     "popularity.py": "a number per catalogue item",
     "recommend/check.py": "a number per catalogue item",
