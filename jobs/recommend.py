@@ -3,6 +3,7 @@
 spark-submit jobs/recommend.py --date 2019-10-01
 """
 
+from sparkrec.evaluate.drift import shape_of_day
 from sparkrec.job import Run, code_version, start
 from sparkrec.models.published import published_version
 from sparkrec.prepare.as_of import known_as_of
@@ -24,7 +25,7 @@ from sparkrec.recommend.last_night import last_night, lists_to_carry
 from sparkrec.recommend.night import drop_staged, offer_of, plan_night
 from sparkrec.recommend.people import audience_size, people_of
 from sparkrec.recommend.variety_cost import cost_of_variety
-from sparkrec.tables import ITEMS, MODELS, RECOMMENDATIONS
+from sparkrec.tables import EVENTS, ITEMS, MODELS, RECOMMENDATIONS
 
 
 def main(run: Run) -> None:
@@ -33,11 +34,11 @@ def main(run: Run) -> None:
     known, items = known_as_of(lake, run.date, run.settings.prepare), lake.read(ITEMS)
     published = published_version(lake.read_or_empty(RECOMMENDATIONS).where(f"run_date = '{run.date}'"))
     model, doubts, remark = choose_model(lake.read(MODELS).collect(), published, run.date, settings)
-    run.figures |= figures_of_model(model)
+    run.figures |= figures_of_model(model) | shape_of_day(lake.read_or_empty(EVENTS), known.histories, items, run.date)
     offer, refusals, rule_items = offer_of(items, lake.lineage(ITEMS), known, rules, model, run.date, settings)
     judge(faults_of_offer(offer, refusals, settings.top_n), doubts, where, run.asked.force)
 
-    last = last_night(lake, run.date)
+    last = last_night(lake, run.date, settings.drift_nights)
     plan, decided_by = plan_night(lake, offer, model, run.date, run.settings, code_version())
     carried = lists_to_carry(last, settings.carry_over)
     people = people_of(known.histories, audience, carried, decided_by, plan.cuts, bool(known.remark))

@@ -10,6 +10,7 @@ from pyspark.sql import Row, SparkSession
 
 from sparkrec.config.settings import RecommendSettings
 from sparkrec.errors import SparkrecError
+from sparkrec.evaluate.drift import drift, shape_of, shape_of_day, shares
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.recommend.check import (
     doubts_of,
@@ -22,7 +23,6 @@ from sparkrec.recommend.check import (
     sentence_of,
 )
 from sparkrec.recommend.choose import check_vocabulary, choose_model, with_champion
-from sparkrec.recommend.input_shape import drift, shape_of, shares
 from sparkrec.recommend.last_night import LastNight
 from sparkrec.recommend.lists import scored_rows
 from sparkrec.recommend.look import FAULTS, look_at_group
@@ -134,22 +134,31 @@ def test_every_rule_tells_how_many_items_it_speaks_of() -> None:
 
 
 def staged(spark: SparkSession, *lists: tuple[str, str]) -> object:
-    rows = [(user, rank, item) for user, items in lists for rank, item in enumerate(items, 1)]
-    return spark.createDataFrame(rows, "user_id string, rank int, item_id string")
+    rows = [
+        (user, rank, item, float(10 - rank), "model" if user != "new" else "popular_all_time: never seen")
+        for user, items in lists
+        for rank, item in enumerate(items, 1)
+    ]
+    return spark.createDataFrame(rows, "user_id string, rank int, item_id string, score double, source string")
 
 
 def test_figures_of_a_night_compare_it_with_the_last_one(spark: SparkSession, model: SequenceModel) -> None:
     offer = offer_for(model)
     tonight = staged(spark, ("ann", "ab"), ("bob", "cd"), ("new", "ab"))
     before = staged(spark, ("ann", "ba"), ("bob", "de"), ("gone", "xy"))
-    last = LastNight(date(2024, 3, 1), before, 6, {"kind_view": 0.5, "kind_cart": 0.5})
+    last = LastNight(
+        date(2024, 3, 1), before, 6, [{"kind_view": 0.4, "kind_cart": 0.6}, {"kind_view": 0.6, "kind_cart": 0.4}]
+    )
     found = figures_of_night(tonight, last, {"users": 3.0, "kind_view": 0.9, "kind_cart": 0.1}, offer, 2)  # type: ignore[arg-type]
     assert found["coverage"] == 4 / 38
     assert found["concentration"] == pytest.approx(4 / 6)
     assert found["user_share"] == 0.5
     assert (found["overlap"], found["overlap_users"]) == (0.75, 2)
-    assert found["drift"] == pytest.approx(0.4 * np.log(0.9 / 0.5) - 0.4 * np.log(0.1 / 0.5))
-    assert set(figures_of_night(tonight, None, {"users": 3.0}, offer, 2)) == {"coverage", "concentration"}  # type: ignore[arg-type]
+    by_hand = 0.4 * np.log(0.9 / 0.5) - 0.4 * np.log(0.1 / 0.5)
+    assert found["drift of kinds of events in pasts"] == pytest.approx(by_hand)
+    assert [found[f"score_p{share}"] for share in (5, 25, 50, 75, 95)] == [8, 8, 8, 9, 9]
+    first = figures_of_night(tonight, None, {"users": 3.0}, offer, 2)  # type: ignore[arg-type]
+    assert {name for name in first if not name.startswith("score_p")} == {"coverage", "concentration"}
 
 
 def test_the_input_is_told_by_kinds_of_events_and_lengths_of_pasts() -> None:
@@ -161,15 +170,43 @@ def test_the_input_is_told_by_kinds_of_events_and_lengths_of_pasts() -> None:
     told = shares([shape, shape])
     assert told["kind_view"] == 0.9
     assert told["length_2"] == 0.4
-    assert drift(told, told) == 0
-    assert drift(told, {}) is None
-    assert drift({**told, "kind_view": 0.0, "kind_cart": 1.0}, told) > 5
+    same = {"drift of kinds of events in pasts": 0, "drift of lengths of pasts": 0}
+    assert drift(told, [told]) == same
+    assert drift(told, []) == drift(told, [{}]) == {}
+    other = drift({**told, "kind_view": 0.0, "kind_cart": 1.0}, [told, told])
+    assert other["drift of kinds of events in pasts"] > 5
+    assert other["drift of lengths of pasts"] == 0
+
+
+def test_a_day_is_told_by_its_events_sessions_and_who_is_new(spark: SparkSession) -> None:
+    day, before = date(2024, 3, 2), date(2024, 3, 1)
+    events = spark.createDataFrame(
+        [
+            ("ann", 10, "i1", "view", "s1", day), ("ann", 11, "i2", "view", "s1", day),
+            ("ann", 12, None, "search", "s1", day), ("bob", 13, "i1", "cart", "s2", day), ("ann", 1, "i9", "view", "s0", before),
+        ],
+        "user_id string, event_ts long, item_id string, event_type string, session_id string, event_date date",
+    )  # fmt: skip
+    histories = spark.createDataFrame([("ann", 1), ("bob", 13)], "user_id string, first_event_ts long")
+    items = spark.createDataFrame([("i1", before), ("i2", day), ("i9", before)], "item_id string, first_seen date")
+    found = shape_of_day(events, histories, items, day)
+    assert found == {
+        "day_kind_view": 0.5, "day_kind_search": 0.25, "day_kind_cart": 0.25, "day_session_1": 0.5,
+        "day_session_2": 0.5, "new_users": 0.5, "new_items": 0.5,
+    }  # fmt: skip
+    assert drift(found, [found] * 2) == {}, "no two days are alike"
+    changed = {**found, "day_session_1": 1.0, "day_session_2": 0.0}
+    told = drift(found, [changed] * 3)
+    assert told["drift of the day's kinds of events"] == 0
+    assert told["drift of the day's lengths of sessions"] > 1
+    assert shape_of_day(events.limit(0), histories, items, day) == {}
 
 
 FINE = {
     "users": 100.0, "incomplete": 0.0, "odd_scores": 0.0, "not_on_offer": 0.0, "left_out": 0.0, "over_cap": 0.0,
     "out_of_order": 0.0, "user_share": 1.0,
-    "fallback_share": 0.1, "overlap": 0.5, "coverage": 0.5, "drift": 0.1, "concentration": 0.1,
+    "fallback_share": 0.1, "overlap": 0.5, "coverage": 0.5, "drift of lengths of pasts": 0.1, "concentration": 0.1,
+    "new_users": 0.3, "new_items": 0.2,
 }  # fmt: skip
 
 
@@ -189,12 +226,14 @@ def test_only_whole_nights_are_without_a_fault() -> None:
         ("fallback_share", 0.6, "max_fallback_share"),
         ("overlap", 0.1, "min_overlap"),
         ("coverage", 0.1, "min_coverage"),
-        ("drift", 1.5, "max_drift"),
+        ("drift of lengths of pasts", 1.5, "max_drift"),
+        ("new_users", 0.6, "max_new_users"),
+        ("new_items", 0.6, "max_new_items"),
         ("concentration", 0.95, "max_concentration"),
     ],
 )
 def test_every_limit_raises_a_doubt_that_names_it(figure: str, value: float, setting: str) -> None:
-    strict = RecommendSettings(min_overlap=0.2, min_coverage=0.2)
+    strict = RecommendSettings(min_overlap=0.2, min_coverage=0.2, max_new_users=0.5, max_new_items=0.5)
     assert doubts_of(FINE, 1000, 5, strict) == []
     (doubt,) = doubts_of({**FINE, figure: value}, 1000, 5, strict)
     assert f"{value:.3f}" in doubt

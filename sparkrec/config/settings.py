@@ -18,7 +18,8 @@ HOW_NOT_WHAT: dict[str, set[str]] = {
     "train": {"num_workers", "device", "threads_per_worker", "checkpoint_steps", "resume_from"},
     "recommend": {
         "group_users", "preselect", "carry_over", "keep_days", "max_ndcg_drop", "min_popular_ratio", "failed_candidate",
-        "min_user_share", "max_fallback_share", "min_overlap", "min_coverage", "max_concentration", "max_drift",
+        "min_user_share", "max_fallback_share", "min_overlap", "min_coverage", "max_concentration",
+        "drift_nights", "max_drift", "max_new_users", "max_new_items",
     },
 }  # fmt: skip
 """Settings by section that do not make another model (another version, or one that a checkpoint does not fit), or other
@@ -224,8 +225,14 @@ class RecommendSettings(Section):
     """Least share of the items on offer that are in some list; 0 is off."""
     max_concentration: float = Field(0.9, ge=0, le=1)
     """Largest share of all rows that N items may hold, where 20 N items and 20 users or more could share them."""
+    drift_nights: PositiveInt = 7
+    """Published nights that the input is compared with."""
     max_drift: float = Field(0.25, ge=0)
-    """Largest population stability index of the input against the last published night's."""
+    """Largest population stability index of the input against those nights."""
+    max_new_users: float = Field(1.0, ge=0, le=1)
+    """Largest share of the day's users who were never seen before; 1 is off."""
+    max_new_items: float = Field(1.0, ge=0, le=1)
+    """Largest share of the day's items that were never seen before; 1 is off."""
 
 
 class EvaluateSettings(Section):

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from sparkrec.config.settings import RecommendSettings
 from sparkrec.errors import SparkrecError
-from sparkrec.recommend.input_shape import drift, shares
+from sparkrec.evaluate.drift import drift, shares
 from sparkrec.recommend.last_night import LastNight
 from sparkrec.recommend.look import FAULTS
 from sparkrec.recommend.offer import Offer
@@ -23,6 +23,8 @@ PARTS = ("read", "encode", "score", "reasons", "fill up", "rows", "write", "look
 """What workers' CPU seconds are counted by."""
 RULES_TOLD = 100
 """So many rules have a figure of their own, those of most items first."""
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""Of the model's scores, which are told as score_p5, …"""
 ROOM = 20
 """Concentration is judged where so many times N items are on offer, and so many users get lists."""
 
@@ -60,15 +62,19 @@ def figures_of_night(staged: DataFrame, last: LastNight | None, found: Figures, 
     In   staged: user_id, item_id. A row is one suggestion. found: figures of the groups.
     """
     counts = staged.groupBy("item_id").count().toArrow().column("count").to_numpy()
+    by_model = staged.where(F.col("source") == MODEL)
+    scores = by_model.agg(F.percentile_approx("score", list(QUANTILES), 1000).alias("scores")).first()
     rows = max(1, int(counts.sum()))
     figures = {
         "coverage": len(counts) / max(1, len(offer.item_idxs_I)),
         "concentration": float(np.sort(counts)[-top_n:].sum() / rows) if len(counts) else 0.0,
     }
+    if scores and scores["scores"]:
+        told = zip(QUANTILES, scores["scores"], strict=True)
+        figures |= {f"score_p{100 * share:.0f}": float(score) for share, score in told}
     if last:
         figures["user_share"] = found["users"] / max(1, last.users)
-        has_drifted = drift(found, last.figures)
-        figures |= {} if has_drifted is None else {"drift": has_drifted}
+        figures |= drift(found, last.figures)
         figures |= _overlap(staged, last, int(found["users"]), top_n)
     return figures
 
@@ -131,7 +137,13 @@ def doubts_of(found: Figures, num_offered: int, top_n: int, settings: RecommendS
         ("fallback_share", ">", settings.max_fallback_share, "max_fallback_share", "rows from fallbacks"),
         ("overlap", "<", settings.min_overlap, "min_overlap", "of a list was in the last one"),
         ("coverage", "<", settings.min_coverage, "min_coverage", "of the items on offer are in a list"),
-        ("drift", ">", settings.max_drift, "max_drift", "stability index of the input"),
+        ("new_users", ">", settings.max_new_users, "max_new_users", "of the day's users are new"),
+        ("new_items", ">", settings.max_new_items, "max_new_items", "of the day's items are new"),
+        *(
+            (name, ">", settings.max_drift, "max_drift", f"stability index {name.removeprefix('drift ')}")
+            for name in sorted(found)
+            if name.startswith("drift ")
+        ),
     ]
     if has_room:
         limits.append(

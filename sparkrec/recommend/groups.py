@@ -22,9 +22,9 @@ from pyspark.sql import DataFrame, SparkSession
 
 from sparkrec.config.settings import RecommendSettings
 from sparkrec.errors import SparkrecError
+from sparkrec.evaluate.drift import shape_of
 from sparkrec.models.store import load_model, sync_file
 from sparkrec.prepare.staged import file_report
-from sparkrec.recommend.input_shape import shape_of
 from sparkrec.recommend.lists import carried_rows, in_order, scored_rows
 from sparkrec.recommend.look import look_at_group
 from sparkrec.recommend.offer import read_offer

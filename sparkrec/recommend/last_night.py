@@ -1,6 +1,6 @@
 """The night that was published last before a date: what today's is compared with, and carried over from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -13,24 +13,27 @@ from sparkrec.tables import RECOMMENDATIONS, RUNS
 
 @dataclass(frozen=True)
 class LastNight:
-    """A published night: its rows of `recommendations`, its users, and the figures of the run that published it."""
+    """A published night: its rows of `recommendations`, its users, and the figures of the runs that published it and
+    those before it, newest first."""
 
     run_date: date
     lists: DataFrame
     users: int
-    figures: Mapping[str, float]
+    figures: Sequence[Mapping[str, float]]
 
 
-def last_night(lake: Lake, run_date: date) -> LastNight | None:
-    """Return the newest night before a date, None without one."""
+def last_night(lake: Lake, run_date: date, num_nights: int) -> LastNight | None:
+    """Return the newest night before a date, with the figures of `num_nights` nights; None without one."""
     last_date = lake.last_date(RECOMMENDATIONS, run_date)
     if last_date is None:
         return None
     lists = lake.read(RECOMMENDATIONS).where(F.col("run_date") == F.lit(last_date))
     users = lists.where(F.col("rank") == 1).count()
-    published = (F.col("job") == "recommend") & (F.col("status") == "complete") & (F.col("run_date") == last_date)
-    run = lake.read_or_empty(RUNS).where(published).orderBy(F.desc("ended_at")).select("figures").first()
-    return LastNight(last_date, lists, users, (run["figures"] or {}) if run else {})
+    published = (F.col("job") == "recommend") & (F.col("status") == "complete") & (F.col("run_date") <= last_date)
+    newest = F.max_by("figures", "ended_at").alias("figures")
+    by_date = lake.read_or_empty(RUNS).where(published).groupBy("run_date").agg(newest)
+    nights = by_date.orderBy(F.desc("run_date")).limit(num_nights).collect()  # a row per night
+    return LastNight(last_date, lists, users, [night["figures"] or {} for night in nights])
 
 
 def lists_to_carry(last: LastNight | None, carry_over: bool) -> DataFrame | None:
