@@ -47,7 +47,7 @@ def main(run: Run) -> None:
     run.figures |= figures_of_groups(told, refusals, offer) | figures_of_rules(rule_items)
     staged = read_staged(run.spark, told, plan)
     run.figures |= figures_of_night(staged, last, run.figures, offer, settings.top_n) | cost_of_variety(lake, plan)
-    doubts += doubts_of(run.figures, len(offer.item_idxs_I), settings.top_n, settings)
+    doubts += doubts_of(run.figures, settings)
     remark += judge(faults_of(run.figures, run.rows_in, settings.top_n), doubts, where, run.asked.force)
 
     lake.commit_date(RECOMMENDATIONS, new_files(told, RECOMMENDATIONS), run.date, settings.keep_days, plan.staging)

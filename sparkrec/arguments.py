@@ -12,7 +12,7 @@ SAMPLE = "conf/sources/sample.yaml"
 OF_JOBS = {
     "prepare": ("source", "input"),
     "recommend": ("force",),
-    "evaluate": ("against",),
+    "evaluate": ("against", "format"),
     "nightly": ("source", "input", "force"),
 }
 """The arguments that not all jobs take."""
@@ -23,6 +23,7 @@ MEANING: dict[str, dict[str, object]] = {
     "source": {"metavar": "FILE", "help": "mapping of the raw format, from conf/sources/"},
     "input": {"metavar": "PATH", "help": "raw clicks: a file, a folder or a glob"},
     "force": {"action": "store_true", "help": "publish although a check raises doubts"},
+    "format": {"choices": ("html", "json"), "default": "html", "help": "of the report (html)"},
     "against": {
         "metavar": "VERSION",
         "action": "append",
@@ -44,6 +45,8 @@ class Asked:
     """Publish although a check raises doubts."""
     against: tuple[str, ...] = ()
     """Versions of models to compare the night's with."""
+    format: str = "html"
+    """Of the report: html or json."""
 
     @property
     def clicks(self) -> tuple[Source, Input]:
@@ -62,6 +65,7 @@ def parse(job: str, description: str, words: list[str]) -> Asked:
     told = vars(parser.parse_args(words))
     settings = load_settings(told["config"], told["set"], told["lake"])
     more = {"force": told.get("force", False), "against": tuple(told.get("against", ()))}
+    more["format"] = told.get("format", "html")
     if "input" not in told:
         return Asked(told["date"] or latest_sample_day(load_source(SAMPLE)), settings, **more)
     return Asked(*_clicks(told["source"], told["input"], told["date"], settings), **more)

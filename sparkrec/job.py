@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from sparkrec.arguments import Asked, parse
 from sparkrec.config import Settings
 from sparkrec.config.load import settings_hash
 from sparkrec.errors import RefusedError, SparkrecError
+from sparkrec.evaluate.report.write import reported
 from sparkrec.lake import Lake, check_writable, locked
 from sparkrec.session import start_session
 from sparkrec.tables import ALL, RUNS
@@ -57,6 +59,8 @@ class Run:
 
 
 Main = Callable[[Run], None]
+REPORTED = ("evaluate", "nightly")
+"""Jobs after which a report is written, also where they failed."""
 
 
 def start(description: str, main: Main) -> None:
@@ -83,11 +87,13 @@ def start(description: str, main: Main) -> None:
 
 def carry_out(job: str, asked: Asked, asked_at: datetime, spark: SparkSession, main: Main) -> Run:
     """Run `main` of a stage, recorded in `runs`, or of the nightly chain, whose stages record themselves."""
-    run = Run(job, asked, spark, Lake(spark, asked.settings.lake.root), asked_at)
-    if job == "nightly":
-        main(run)
-    else:
-        execute(run, main)
+    lake = Lake(spark, asked.settings.lake.root)
+    run = Run(job, asked, spark, lake, asked_at)
+    with reported(lake.root, spark, asked) if job in REPORTED else nullcontext():
+        if job == "nightly":
+            main(run)
+        else:
+            execute(run, main)
     return run
 
 

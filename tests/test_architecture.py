@@ -16,10 +16,10 @@ FLOORS = [
     {"session", "lake", "sequences"},
     {"popularity", "models"},
     {"prepare"},
+    {"arguments"},
     {"window"},
     {"evaluate"},
     {"train", "recommend", "nightly"},
-    {"arguments"},
     {"job"},
 ]
 # Two stages on one floor that may know each other: none.
@@ -47,6 +47,7 @@ DRIVER_SEES = {
     "evaluate/summary.py": "a few figures",
     "evaluate/drift.py": "a row per kind of event, and per class of sessions",
     "evaluate/properties.py": "a few numbers per item that is in a list",
+    "evaluate/report/gather.py": "what a page shows of a night, ten users' lists among it",
     "evaluate/slices.py": "a category and a number per item",
     "popularity.py": "a number per catalogue item",
     "recommend/check.py": "a number per catalogue item",

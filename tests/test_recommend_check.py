@@ -158,7 +158,7 @@ def test_figures_of_a_night_compare_it_with_the_last_one(spark: SparkSession, mo
     assert found["drift of kinds of events in pasts"] == pytest.approx(by_hand)
     assert [found[f"score_p{share}"] for share in (5, 25, 50, 75, 95)] == [8, 8, 8, 9, 9]
     first = figures_of_night(tonight, None, {"users": 3.0}, offer, 2)  # type: ignore[arg-type]
-    assert {name for name in first if not name.startswith("score_p")} == {"coverage", "concentration"}
+    assert {name for name in first if not name.startswith("score_p")} == {"coverage", "concentration", "offered"}
 
 
 def test_the_input_is_told_by_kinds_of_events_and_lengths_of_pasts() -> None:
@@ -183,7 +183,8 @@ def test_a_day_is_told_by_its_events_sessions_and_who_is_new(spark: SparkSession
     events = spark.createDataFrame(
         [
             ("ann", 10, "i1", "view", "s1", day), ("ann", 11, "i2", "view", "s1", day),
-            ("ann", 12, None, "search", "s1", day), ("bob", 13, "i1", "cart", "s2", day), ("ann", 1, "i9", "view", "s0", before),
+            ("ann", 12, None, "search", "s1", day), ("bob", 13, "i1", "cart", "s2", day),
+            ("ann", 1, "i9", "view", "s0", before),
         ],
         "user_id string, event_ts long, item_id string, event_type string, session_id string, event_date date",
     )  # fmt: skip
@@ -206,7 +207,7 @@ FINE = {
     "users": 100.0, "incomplete": 0.0, "odd_scores": 0.0, "not_on_offer": 0.0, "left_out": 0.0, "over_cap": 0.0,
     "out_of_order": 0.0, "user_share": 1.0,
     "fallback_share": 0.1, "overlap": 0.5, "coverage": 0.5, "drift of lengths of pasts": 0.1, "concentration": 0.1,
-    "new_users": 0.3, "new_items": 0.2,
+    "new_users": 0.3, "new_items": 0.2, "offered": 1000.0,
 }  # fmt: skip
 
 
@@ -234,19 +235,19 @@ def test_only_whole_nights_are_without_a_fault() -> None:
 )
 def test_every_limit_raises_a_doubt_that_names_it(figure: str, value: float, setting: str) -> None:
     strict = RecommendSettings(min_overlap=0.2, min_coverage=0.2, max_new_users=0.5, max_new_items=0.5)
-    assert doubts_of(FINE, 1000, 5, strict) == []
-    (doubt,) = doubts_of({**FINE, figure: value}, 1000, 5, strict)
+    assert doubts_of(FINE, strict) == []
+    (doubt,) = doubts_of({**FINE, figure: value}, strict)
     assert f"{value:.3f}" in doubt
     assert f"recommend.{setting} {getattr(strict, setting)}" in doubt
     without = {name: told for name, told in FINE.items() if name != figure}
-    assert doubts_of(without, 1000, 5, strict) == []
+    assert doubts_of(without, strict) == []
 
 
 def test_concentration_is_judged_only_where_there_is_room() -> None:
     same = {**FINE, "concentration": 1.0}
-    assert doubts_of(same, 99, 5, SETTINGS) == []
-    assert doubts_of({**same, "users": 19.0}, 1000, 5, SETTINGS) == []
-    assert len(doubts_of(same, 100, 5, SETTINGS)) == 1
+    assert doubts_of({**same, "offered": 99.0}, SETTINGS) == []
+    assert doubts_of({**same, "users": 19.0}, SETTINGS) == []
+    assert len(doubts_of({**same, "offered": 100.0}, SETTINGS)) == 1
 
 
 def test_doubts_can_be_overruled_and_faults_cannot() -> None:

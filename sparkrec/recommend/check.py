@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from sparkrec.config.settings import RecommendSettings
 from sparkrec.errors import SparkrecError
 from sparkrec.evaluate.drift import drift, shares
+from sparkrec.evaluate.limits import limits_of
 from sparkrec.recommend.last_night import LastNight
 from sparkrec.recommend.look import FAULTS
 from sparkrec.recommend.offer import Offer
@@ -25,8 +26,6 @@ RULES_TOLD = 100
 """So many rules have a figure of their own, those of most items first."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Of the model's scores, which are told as score_p5, …"""
-ROOM = 20
-"""Concentration is judged where so many times N items are on offer, and so many users get lists."""
 
 
 def figures_of_groups(
@@ -66,6 +65,7 @@ def figures_of_night(staged: DataFrame, last: LastNight | None, found: Figures, 
     scores = by_model.agg(F.percentile_approx("score", list(QUANTILES), 1000).alias("scores")).first()
     rows = max(1, int(counts.sum()))
     figures = {
+        "offered": float(len(offer.item_idxs_I)),
         "coverage": len(counts) / max(1, len(offer.item_idxs_I)),
         "concentration": float(np.sort(counts)[-top_n:].sum() / rows) if len(counts) else 0.0,
     }
@@ -129,31 +129,9 @@ def faults_of(found: Figures, users_wanted: int, top_n: int) -> list[str]:
     return told
 
 
-def doubts_of(found: Figures, num_offered: int, top_n: int, settings: RecommendSettings) -> list[str]:
+def doubts_of(found: Figures, settings: RecommendSettings) -> list[str]:
     """Return what should not be published unless somebody says so."""
-    has_room = num_offered >= ROOM * top_n and found["users"] >= ROOM
-    limits = [
-        ("user_share", "<", settings.min_user_share, "min_user_share", "users, as a share of the last night's"),
-        ("fallback_share", ">", settings.max_fallback_share, "max_fallback_share", "rows from fallbacks"),
-        ("overlap", "<", settings.min_overlap, "min_overlap", "of a list was in the last one"),
-        ("coverage", "<", settings.min_coverage, "min_coverage", "of the items on offer are in a list"),
-        ("new_users", ">", settings.max_new_users, "max_new_users", "of the day's users are new"),
-        ("new_items", ">", settings.max_new_items, "max_new_items", "of the day's items are new"),
-        *(
-            (name, ">", settings.max_drift, "max_drift", f"stability index {name.removeprefix('drift ')}")
-            for name in sorted(found)
-            if name.startswith("drift ")
-        ),
-    ]
-    if has_room:
-        limits.append(
-            ("concentration", ">", settings.max_concentration, "max_concentration", f"of all rows are {top_n} items")
-        )
-    return [
-        f"{found[name]:.3f} {words} (recommend.{setting} {limit})"
-        for name, sign, limit, setting, words in limits
-        if name in found and (found[name] < limit if sign == "<" else found[name] > limit)
-    ]
+    return [limit.in_words() for limit in limits_of(found, settings) if not limit.is_kept]
 
 
 def figures_of_rules(items_by_rule: Mapping[str, int]) -> Figures:

@@ -1,0 +1,198 @@
+"""From what the lake tells of a night to one page that needs nothing else, and to JSON."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment
+
+from sparkrec.evaluate.contest import GATE_K, POPULAR
+from sparkrec.evaluate.gains import METRICS
+from sparkrec.evaluate.night import PUBLISHED, REALISED
+from sparkrec.evaluate.properties import PROPERTIES
+from sparkrec.evaluate.protocols import protocol_of, statement_of
+from sparkrec.evaluate.report import plots
+from sparkrec.evaluate.report.gather import STAGES, Night
+from sparkrec.evaluate.slices import RULES
+
+WORDS = {
+    "hr": "HR", "recall": "recall", "precision": "precision", "ndcg": "NDCG", "mrr": "MRR", "map": "MAP",
+    "novelty": "novelty, bits", "popularity_share": "share of popular items", "diversity": "diversity",
+    "coverage": "coverage", "gini": "Gini", "serendipity": "serendipity",
+}  # fmt: skip
+MIB = 1 << 20
+
+
+def as_page(night: Night) -> str:
+    """Return HTML that needs no network."""
+    environment = Environment(autoescape=True, trim_blocks=True)
+    environment.filters |= {"moment": _moment, "price": lambda price: "–" if price is None else f"{price:,.2f}"}
+    template = environment.from_string(files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8"))
+    return template.render(
+        night=night,
+        is_published=night.version is not None,
+        failed=_failed(night),
+        verdict=verdict_of(night),
+        tiles=[(name, f"{num:,}") for name, num in _tiles(night).items()],
+        statement=statement_of(night.settings.window).capitalize(),
+        others=[name for name in _contestants(night) if name != night.version],
+        headline=_headline(night),
+        realised=_of_protocol(night, REALISED, ("hr", "ndcg", "precision", "recall", "serendipity")),
+        properties=_of_protocol(night, PUBLISHED, (*PROPERTIES, "coverage", "gini")),
+        rules={name: words for name, words in RULES.items() if any(row["slice"] == name for row in night.metrics)},
+        scores=_scores(night),
+        sources=_sources(night),
+        cost=_cost(night),
+        sizes=[(name, f"{size / MIB:,.1f}") for name, size in night.sizes.items() if size],
+        code=next((run["code_version"] for run in night.stages.values()), "unknown"),
+        plots=_plots(night),
+    )
+
+
+def as_json(night: Night) -> str:
+    """Return the same as JSON, numbers as they are."""
+    told = asdict(night)
+    del told["settings"]
+    return json.dumps(told | {"verdict": verdict_of(night)}, default=str, indent=1)
+
+
+def verdict_of(night: Night) -> str:
+    """Return the night in a sentence."""
+    failed = _failed(night)
+    if failed:
+        return f"Failed in {failed}: {night.stages[failed]['message']}"
+    if night.version is None:
+        missing = next((stage for stage in STAGES if stage not in night.stages), None)
+        return f"Nothing is published{f', {missing} has not run' if missing else ''}; readers see the nights before."
+    return (
+        f"Published: {night.counts['rows published']:,} rows for {night.counts['users with a list']:,} users,"
+        f" by {night.version}."
+    )
+
+
+def _failed(night: Night) -> str | None:
+    return next((stage for stage, run in night.stages.items() if run["status"] != "complete"), None)
+
+
+def _tiles(night: Night) -> dict[str, int]:
+    prepare = night.stages.get("prepare", {})
+    told = {"rows read": prepare.get("rows_in", 0), "rows refused": sum(night.refused_rows.values())}
+    return {**told, **night.counts}
+
+
+def _contestants(night: Night) -> list[str]:
+    full = protocol_of(night.settings.window)
+    found = {row["model_version"] for row in night.metrics if row["protocol"] == full}
+    return [POPULAR, *sorted(found - {POPULAR})] if found else []
+
+
+def _headline(night: Night) -> list[dict[str, Any]]:
+    full = protocol_of(night.settings.window)
+    rows = {
+        (row["metric"], row["k"], row["model_version"], row["against"]): row
+        for row in night.metrics
+        if row["protocol"] == full and row["slice"] == "all"
+    }
+    others = [name for name in _contestants(night) if name != night.version]
+    told = []
+    for metric in METRICS:
+        for k in sorted({key[1] for key in rows}):
+            ours = rows.get((metric, k, str(night.version), ""))
+            if ours is None:
+                continue
+            columns = []
+            for name in others:
+                paired = rows.get((metric, k, str(night.version), name))
+                tone = "" if paired is None or paired["low"] is None else "good" if paired["low"] > 0 else ""
+                tone = "bad" if paired and paired["high"] is not None and paired["high"] < 0 else tone
+                difference = f"{paired['value']:+.4f} ({_ends(paired, '+.4f')})" if paired else "–"
+                columns.append(
+                    {"value": f"{rows[metric, k, name, '']['value']:.4f}", "difference": difference, "tone": tone}
+                )
+            told.append(
+                {
+                    "name": f"{WORDS[metric]}@{k}",
+                    "ours": f"{ours['value']:.4f} ({_ends(ours, '.4f')})",
+                    "others": columns,
+                    "users": f"{ours['num_users']:,}",
+                }
+            )
+    return told
+
+
+def _of_protocol(night: Night, protocol: str, metrics: tuple[str, ...]) -> list[dict[str, str]]:
+    cutoffs = sorted({row["k"] for row in night.metrics if row["protocol"] == protocol})
+    k = GATE_K if GATE_K in cutoffs else cutoffs[-1] if cutoffs else 0
+    rows = {
+        row["metric"]: row
+        for row in night.metrics
+        if (row["protocol"], row["slice"], row["k"], row["against"]) == (protocol, "all", k, "")
+    }
+    return [
+        {
+            "name": f"{WORDS[metric]}@{k}",
+            "value": f"{rows[metric]['value']:.4f}",
+            "interval": _ends(rows[metric], ".4f"),
+            "model": rows[metric]["model_version"],
+            "users": f"{rows[metric]['num_users']:,}",
+        }
+        for metric in metrics
+        if metric in rows
+    ]
+
+
+def _ends(row: Mapping[str, Any], form: str) -> str:
+    return "no interval" if row["low"] is None else f"{row['low']:{form}} to {row['high']:{form}}"
+
+
+def _scores(night: Night) -> str:
+    figures = night.stages.get("recommend", {}).get("figures", {})
+    shares = sorted((int(name.removeprefix("score_p")), name) for name in figures if name.startswith("score_p"))
+    return "; ".join(f"{share} % of the model's rows score below {figures[name]:,.3f}" for share, name in shares)
+
+
+def _sources(night: Night) -> list[tuple[str, str]]:
+    figures = night.stages.get("recommend", {}).get("figures", {})
+    told = [(name.removeprefix("source "), num) for name, num in figures.items() if name.startswith("source ")]
+    return [(name, f"{num:,.0f}") for name, num in sorted(told, key=lambda pair: -pair[1])]
+
+
+def _cost(night: Night) -> list[dict[str, str]]:
+    return [
+        {
+            "stage": stage, "seconds": f"{run['seconds']:,.1f}", "rows_in": f"{run['rows_in']:,}",
+            "rate": f"{run['rows_in'] / max(run['seconds'], 0.1):,.0f}",
+            "rows_out": ", ".join(f"{name} {num:,}" for name, num in run["rows_out"].items()),
+        }
+        for stage, run in night.stages.items()
+    ]  # fmt: skip
+
+
+def _plots(night: Night) -> dict[str, str]:
+    full = protocol_of(night.settings.window)
+    ndcg = [
+        row
+        for row in night.metrics
+        if (row["protocol"], row["metric"], row["k"], row["against"]) == (full, "ndcg", GATE_K, "")
+    ]
+    order = {name: place for place, name in enumerate(RULES)}
+    ours = sorted(
+        (row for row in ndcg if row["model_version"] == night.version),
+        key=lambda row: (order.get(row["slice"], len(order)), row["slice"]),
+    )
+    popular = {row["slice"]: row["value"] for row in ndcg if row["model_version"] == POPULAR}
+    seconds = {stage: run["seconds"] for stage, run in night.stages.items()}
+    return {
+        "refused": plots.bars(dict(night.refused_rows), "rows refused") if night.refused_rows else "",
+        "nights": plots.nights(night.history) if night.history else "",
+        "slices": plots.slices(ours, popular) if ours else "",
+        "drift": plots.lines(night.drift, night.settings.recommend.max_drift) if night.drift else "",
+        "seconds": plots.bars(seconds, "seconds") if seconds else "",
+    }
+
+
+def _moment(microseconds: int) -> str:
+    return f"{datetime.fromtimestamp(microseconds / 1e6, UTC):%Y-%m-%d %H:%M}"
