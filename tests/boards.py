@@ -11,12 +11,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
-from sparkrec.config.settings import TrainSettings
+from sparkrec.config.settings import TrainSettings, WindowSettings
 from sparkrec.models.sequence_model import ModelShape
 from sparkrec.models.store import Card
 from sparkrec.train.feed import FileSet
 from sparkrec.train.plan import TrainingSet, TrainPlan, Vocabulary, write_plan
 from sparkrec.window.cut import CutPlan, cut_windows
+from sparkrec.window.held_out import held_out_words
 from tests.pasts import catalogue, histories, known
 
 LENGTH = 8
@@ -65,7 +66,7 @@ def plan_for(board: pa.Table, folder: Path, architecture: str = "sasrec", **sett
         num_negatives=4,
         popularity_power=0.75,
         shape=shape,
-        card=Card("v", architecture, shape, "line"),
+        card=Card("v", architecture, shape, "line", held_out_words(WindowSettings())),
         folder=folder / "model",
         attempt=folder / "model.attempt",
         seed=7,

@@ -254,4 +254,4 @@ def test_a_night_cut_by_date_holds_out_what_happened_on_its_last_days(
     # The newest event before the periods is a target only.
     assert (together["user_num_events"] == together["len"] - 1).all()
     night = table(other, "metrics").filter(run_date=date(2024, 3, 5))
-    assert set(night["protocol"]) == {"by_date_full", "by_date_sampled_999"}
+    assert set(night["protocol"]) == {"by_date_full", "by_date_sampled_999", "published"}
