@@ -9,6 +9,7 @@ from sparkrec.evaluate.held_out import existing, sums_of_held_out
 from sparkrec.evaluate.leaks import check_models, check_windows
 from sparkrec.evaluate.night import figures_over_all, sums_of_published, sums_of_realised
 from sparkrec.evaluate.protocols import protocol_of
+from sparkrec.evaluate.report.write import reported
 from sparkrec.evaluate.summary import by_name, headline, sentence_of
 from sparkrec.job import Run, start
 from sparkrec.models.published import earlier_models, evaluated, published_model
@@ -48,4 +49,4 @@ def main(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    start(__doc__, main)
+    start(__doc__, main, reported)

@@ -9,6 +9,7 @@ import recommend
 import train
 import window
 
+from sparkrec.evaluate.report.write import reported
 from sparkrec.job import Run, execute, now, stage_of, start
 from sparkrec.nightly.morning import last_line, show_morning
 
@@ -32,4 +33,4 @@ def main(run: Run) -> None:
 
 
 if __name__ == "__main__":
-    start(__doc__, main)
+    start(__doc__, main, reported)

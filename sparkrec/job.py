@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -20,7 +20,6 @@ from sparkrec.arguments import Asked, parse
 from sparkrec.config import Settings
 from sparkrec.config.load import settings_hash
 from sparkrec.errors import RefusedError, SparkrecError
-from sparkrec.evaluate.report.write import reported
 from sparkrec.lake import Lake, check_writable, locked
 from sparkrec.session import start_session
 from sparkrec.tables import ALL, RUNS
@@ -59,11 +58,17 @@ class Run:
 
 
 Main = Callable[[Run], None]
-REPORTED = ("evaluate", "nightly")
-"""Jobs after which a report is written, also where they failed."""
+Around = Callable[[str, SparkSession, Asked], AbstractContextManager[None]]
+"""From the lake's root, the session and what was asked to what a job is carried out within. Jobs bring it along: only
+they pay for what it imports."""
 
 
-def start(description: str, main: Main) -> None:
+def alone(root: str, spark: SparkSession, asked: Asked) -> AbstractContextManager[None]:
+    """Carry out a job within nothing."""
+    return nullcontext()
+
+
+def start(description: str, main: Main, around: Around = alone) -> None:
     """Run a job as a program: exit code 0 when its tables for the date are complete, 1 otherwise."""
     job, asked_at = Path(sys.argv[0]).stem, now()
     try:
@@ -73,7 +78,7 @@ def start(description: str, main: Main) -> None:
         with locked(asked.settings.lake.root):
             spark = start_session(asked.settings.spark)
             try:
-                carry_out(job, asked, asked_at, spark, main)
+                carry_out(job, asked, asked_at, spark, main, around)
             finally:
                 spark.stop()
     except SparkrecError as error:
@@ -85,11 +90,13 @@ def start(description: str, main: Main) -> None:
         sys.exit(1)
 
 
-def carry_out(job: str, asked: Asked, asked_at: datetime, spark: SparkSession, main: Main) -> Run:
+def carry_out(
+    job: str, asked: Asked, asked_at: datetime, spark: SparkSession, main: Main, around: Around = alone
+) -> Run:
     """Run `main` of a stage, recorded in `runs`, or of the nightly chain, whose stages record themselves."""
     lake = Lake(spark, asked.settings.lake.root)
     run = Run(job, asked, spark, lake, asked_at)
-    with reported(lake.root, spark, asked) if job in REPORTED else nullcontext():
+    with around(lake.root, spark, asked):
         if job == "nightly":
             main(run)
         else:

@@ -18,6 +18,8 @@ UNKNOWN_PRICE, MAX_PRICE_BUCKET = 1, 127
 USER_BUCKETS = 1 << 20
 CATEGORY_BUCKETS = 1 << 16
 NO_CATEGORY = -1
+SPAN = 1 << 32
+"""Beyond any item index: number * SPAN + item is a key of both."""
 PAST_COLUMNS = ["item_idxs", "event_types", "event_tss", "session_nos", "prices"]
 """Columns of `histories` that pasts are read from."""
 

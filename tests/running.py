@@ -9,7 +9,7 @@ import polars as pl
 from pyspark.sql import SparkSession
 
 from sparkrec.arguments import parse
-from sparkrec.job import Run, carry_out, now
+from sparkrec.job import Run, alone, carry_out, now
 from sparkrec.lake import check_writable, locked
 
 
@@ -18,7 +18,8 @@ def run_job(spark: SparkSession, job: str, *words: object) -> Run:
     asked = parse(job, job, [str(word) for word in words])
     check_writable(asked.settings.lake.root)
     with locked(asked.settings.lake.root):
-        return carry_out(job, asked, now(), spark, importlib.import_module(job).main)
+        module = importlib.import_module(job)
+        return carry_out(job, asked, now(), spark, module.main, getattr(module, "reported", alone))
 
 
 def prepare_night(spark: SparkSession, lake: Path, clicks: Path, day: int, *more: object) -> None:

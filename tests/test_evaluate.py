@@ -8,8 +8,8 @@ import pytrec_eval
 import torch
 
 from sparkrec.evaluate.drawn import draw_items
-from sparkrec.evaluate.gains import METRICS, gains_of, ndcg_at
-from sparkrec.evaluate.ranks import NO_RANK, Sought, drawn_ranks, full_ranks, shared_ranks
+from sparkrec.evaluate.gains import METRICS, NO_RANK, gains_of, ndcg_at
+from sparkrec.evaluate.ranks import Sought, drawn_ranks, full_ranks, shared_ranks
 
 TREC = {"hr": "success", "recall": "recall", "precision": "P", "ndcg": "ndcg_cut", "map": "map_cut"}
 

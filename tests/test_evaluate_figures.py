@@ -12,10 +12,10 @@ from pyspark.sql import SparkSession
 
 from sparkrec.evaluate.cases import case_states, cases_of
 from sparkrec.evaluate.figures import metrics_of, summed
-from sparkrec.evaluate.gains import METRICS, gains_of
+from sparkrec.evaluate.gains import METRICS, NO_RANK, gains_of
 from sparkrec.evaluate.held_out import rank_tile, sums_of_held_out
+from sparkrec.evaluate.membership import _interest
 from sparkrec.evaluate.ranked import Ranked, figures_of_ranks, gains_of_ranks
-from sparkrec.evaluate.ranks import NO_RANK
 from sparkrec.evaluate.slices import NAMES, NUMBER, popularity_classes
 from sparkrec.evaluate.sums import SUMS, Sums
 from sparkrec.models.store import load_model
@@ -174,8 +174,6 @@ def test_head_and_tail_hold_their_share_of_events() -> None:
 
 
 def test_interest_shifts_where_the_newest_categories_are_new(tmp_path: Path) -> None:
-    from sparkrec.evaluate.slices import _interest
-
     rows = np.array([
         [2, 2, 3, 3, 2, 4, 4, 4, 5, 4],
         [2, 2, 3, 3, 2, 4, 4, 4, 5, 3],

@@ -8,10 +8,9 @@ import pytest
 from pyspark.sql import SparkSession
 
 from sparkrec.evaluate.figures import summed
-from sparkrec.evaluate.gains import METRICS, gains_of
+from sparkrec.evaluate.gains import METRICS, NO_RANK, gains_of
 from sparkrec.evaluate.lists import by_user, with_deeds
 from sparkrec.evaluate.properties import PROPERTIES, gini, over_all_lists, sums_of_properties, traits_of
-from sparkrec.evaluate.ranks import NO_RANK
 from sparkrec.evaluate.slices import NAMES, popularity_classes
 from sparkrec.evaluate.worth import SERENDIPITY, sums_of_worth
 

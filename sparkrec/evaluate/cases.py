@@ -12,11 +12,9 @@ from torch import Tensor
 
 from sparkrec.evaluate.ranks import Sought
 from sparkrec.models.sequence_model import SequenceModel
-from sparkrec.sequences import Ints, flatten, hide_unknown, is_in, sorted_set
+from sparkrec.sequences import SPAN, Ints, flatten, hide_unknown, is_in, sorted_set
 from sparkrec.tables import PAD
 
-SPAN = 1 << 32
-"""Larger than any item index: row * SPAN + item is a key of both."""
 CASE_COLUMNS = ("item_idxs", "target_idxs", "seen_idxs", "relevant_idxs", "relevant_types")
 
 

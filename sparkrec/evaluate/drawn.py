@@ -8,12 +8,11 @@ C cases   M items per case
 
 import numpy as np
 
-from sparkrec.sequences import Ints, is_in
+from sparkrec.sequences import SPAN, Ints, is_in
 from sparkrec.tables import FIRST_ITEM, PAD
 
 SPARE = 1.3
 """So many times M numbers are drawn at first; some fall twice, or on items of the user."""
-SPAN = 1 << 32
 
 
 def draw_items(

@@ -19,6 +19,8 @@ import numpy.typing as npt
 
 from sparkrec.sequences import Ints
 
+NO_RANK = 2**31 - 1
+"""Rank of what has no finite score, or is in no list; beyond every cut-off, however small the catalogue."""
 METRICS = ("hr", "recall", "precision", "ndcg", "mrr", "map")
 Floats = npt.NDArray[np.float64]
 

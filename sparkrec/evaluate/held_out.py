@@ -13,9 +13,9 @@ from sparkrec.errors import RefusedError
 from sparkrec.evaluate.cases import CASE_COLUMNS, Cases, case_states, cases_of, matrix
 from sparkrec.evaluate.contest import Contest
 from sparkrec.evaluate.drawn import draw_items
+from sparkrec.evaluate.membership import memberships
 from sparkrec.evaluate.ranked import Ranked, gains_of_ranks
 from sparkrec.evaluate.ranks import drawn_ranks, full_ranks, scores_at, shared_ranks
-from sparkrec.evaluate.slices import memberships
 from sparkrec.evaluate.sums import SUMS, Sums
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.models.store import load_model

@@ -15,7 +15,7 @@ from sparkrec.evaluate.gains import Floats
 from sparkrec.evaluate.lists import adder, places_of
 from sparkrec.evaluate.slices import NUMBER, popularity_classes
 from sparkrec.evaluate.sums import SUMS, Figure, Sums
-from sparkrec.sequences import NO_CATEGORY, Ints
+from sparkrec.sequences import NO_CATEGORY, SPAN, Ints
 
 PROPERTIES = ("novelty", "popularity_share", "diversity")
 """Means over users, of the first k places of each list:
@@ -24,7 +24,6 @@ PROPERTIES = ("novelty", "popularity_share", "diversity")
 - popularity_share: how much of the list is among the most popular items that hold half of all events
 - diversity: share of the pairs of items that are not of one category; an item without one is like no other
 """
-SPAN = 1 << 32
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-NO_RANK = 2**31 - 1
-"""Rank of what has no finite score; beyond every cut-off, however small the catalogue."""
+from sparkrec.evaluate.gains import NO_RANK
 
 
 @dataclass(frozen=True)

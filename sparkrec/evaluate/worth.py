@@ -10,18 +10,16 @@ import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
 
-from sparkrec.evaluate.gains import Floats
+from sparkrec.evaluate.gains import NO_RANK, Floats
 from sparkrec.evaluate.lists import adder, places_of
 from sparkrec.evaluate.ranked import Ranked, figures_of_ranks, gains_of_ranks
-from sparkrec.evaluate.ranks import NO_RANK
 from sparkrec.evaluate.slices import NAMES, NONE, NUMBER, of_kinds
 from sparkrec.evaluate.sums import SUMS, Figure, Sums
-from sparkrec.sequences import Ints, flatten, look_up
+from sparkrec.sequences import SPAN, Ints, flatten, look_up
 
 SERENDIPITY = "serendipity"
 """Share of the first k places that the user took up and that are not among the k most popular items
 (Ge, Delgado-Battenfeld, Jannach, RecSys 2010)."""
-SPAN = 1 << 32
 
 
 def sums_of_worth(
