@@ -7,7 +7,7 @@ from sparkrec.evaluate.contest import contest_of
 from sparkrec.evaluate.figures import metrics_of, summed
 from sparkrec.evaluate.held_out import existing, sums_of_held_out
 from sparkrec.evaluate.leaks import check_models, check_windows
-from sparkrec.evaluate.night import figures_over_all, sums_of_published, sums_of_realised
+from sparkrec.evaluate.night import figures_of_published, figures_of_realised
 from sparkrec.evaluate.protocols import protocol_of
 from sparkrec.evaluate.report.write import reported
 from sparkrec.evaluate.summary import by_name, headline, sentence_of
@@ -37,9 +37,8 @@ def main(run: Run) -> None:
     top_k = settings.evaluate.top_k
     figures = [
         summed(sums_of_held_out(windows.where("split = 'test'"), contest)),
-        summed(sums_of_published(lake, items, counts, run.date, version, top_k)),
-        figures_over_all(lake, items, run.date, version, top_k),
-        *(summed(sums) for sums in sums_of_realised(lake, items, known, run.date, top_k)),
+        *figures_of_published(lake, items, counts, run.date, version, top_k),
+        *figures_of_realised(lake, items, known, run.date, top_k),
     ]
     lake.replace(METRICS, metrics_of(figures, run.date), where=of_the_night)
     rows = headline(lake.read(METRICS).where(of_the_night))

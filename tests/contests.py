@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from sparkrec.config.settings import WindowSettings
 from sparkrec.evaluate.contest import Contest
-from sparkrec.evaluate.slices import NONE, Slices, popularity_classes
+from sparkrec.evaluate.slices import without_categories
 from sparkrec.job import now
 from sparkrec.lake import Lake
 from sparkrec.models.registry import build_model
@@ -41,7 +41,7 @@ def contest(models: dict[str, str], by_steps: bool = False, drawn: int = 0, tile
     return Contest(
         models=models,
         popularity={"test": counts, "validation": counts + 1},
-        slices=Slices(popularity_classes(counts), np.full(VOCABULARY, NONE)),
+        slices=without_categories(counts),
         protocols={"leave_one_out_full": 0} | ({f"leave_one_out_sampled_{drawn}": drawn} if drawn else {}),
         by_steps=by_steps,
         top_k=[1, 5],

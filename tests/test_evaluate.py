@@ -9,7 +9,7 @@ import torch
 
 from sparkrec.evaluate.drawn import draw_items
 from sparkrec.evaluate.gains import METRICS, NO_RANK, gains_of, ndcg_at
-from sparkrec.evaluate.ranks import Sought, drawn_ranks, full_ranks, shared_ranks
+from sparkrec.evaluate.ranks import SharedScores, Sought, drawn_ranks, full_ranks, shared_ranks
 
 TREC = {"hr": "success", "recall": "recall", "precision": "P", "ndcg": "ndcg_cut", "map": "map_cut"}
 
@@ -29,7 +29,10 @@ def rank(scores: list[float], target: int, seen: list[int] | None = None) -> int
     """Rank among items 2, 3, …; padding and unknown have no score."""
     score_CV = torch.tensor([[-torch.inf, -torch.inf, *scores]])
     wanted = sought([[target]], [seen or []])
-    (found,), (shared,) = full_ranks(score_CV, wanted).tolist(), shared_ranks(score_CV[0], wanted).tolist()
+    (found,), (shared,) = (
+        full_ranks(score_CV, wanted).tolist(),
+        shared_ranks(SharedScores(score_CV[0]), wanted).tolist(),
+    )
     if not np.isnan(scores).any():
         assert found == shared
     return int(found)
@@ -86,7 +89,7 @@ def test_ranks_agree_with_the_plain_rule(most: int) -> None:
     assert full_ranks(torch.from_numpy(scores), wanted).tolist() == plain
     same = np.repeat(scores[:1], 200, axis=0)
     plain = [rank for row in range(200) for rank in plain_ranks(same[row], targets[row], seen[row])]
-    assert shared_ranks(torch.from_numpy(scores[0]), wanted).tolist() == plain
+    assert shared_ranks(SharedScores(torch.from_numpy(scores[0])), wanted).tolist() == plain
 
 
 def test_equal_vectors_have_equal_scores_wherever_they_lie() -> None:

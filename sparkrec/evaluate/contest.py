@@ -2,18 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
+import torch
 from pyspark.sql import DataFrame
 
 from sparkrec.config.settings import Settings
 from sparkrec.evaluate.protocols import protocol_of
 from sparkrec.evaluate.ranked import figures_of_ranks
-from sparkrec.evaluate.slices import Slices, slices_of
+from sparkrec.evaluate.ranks import SharedScores
+from sparkrec.evaluate.slices import Slices, slices_of, without_categories
 from sparkrec.evaluate.sums import Sums
 from sparkrec.models.published import evaluated
 from sparkrec.models.store import has_model, read_card
 from sparkrec.sequences import Ints
+from sparkrec.tables import FIRST_ITEM
 
 CHAMPION, POPULAR = "champion", "popular"
 """Names of contestants that are not a model's version."""
@@ -45,14 +49,17 @@ class Contest:
     def pairs(self) -> list[tuple[int, int]]:
         return [(0, other) for other in range(1, len(self.contestants))]
 
+    @cached_property
+    def popular(self) -> dict[str, SharedScores]:
+        """Popularity's scores by split: events in float64, -inf for padding and unknown."""
+        scores = {split: torch.from_numpy(counts).double() for split, counts in self.popularity.items()}
+        for score_V in scores.values():
+            score_V[:FIRST_ITEM] = -torch.inf
+        return {split: SharedScores(score_V) for split, score_V in scores.items()}
+
     def sums(self) -> Sums:
         """Return empty sums for one split and protocol."""
         return Sums(figures_of_ranks(self.contestants, self.pairs, self.top_k), self.slices.names)
-
-    def for_the_gate(self) -> "Contest":
-        """Return the contest in the ranking among all items alone, at the gate's cut-off too."""
-        full = {name: drawn for name, drawn in self.protocols.items() if not drawn}
-        return replace(self, protocols=full, top_k=sorted({GATE_K, *self.top_k}))
 
 
 def contest_of(
@@ -64,14 +71,24 @@ def contest_of(
     """
     evaluate, window = settings.evaluate, settings.window
     drawn = [0, evaluate.drawn_items] if evaluate.drawn_items else [0]
+    return replace(
+        gate_of(models, popularity, settings),
+        slices=slices_of(popularity["test"], items, evaluate.categories),
+        protocols={protocol_of(window, num): num for num in drawn},
+        top_k=evaluate.top_k,
+    )
+
+
+def gate_of(models: Mapping[str, Path], popularity: Mapping[str, Ints], settings: Settings) -> Contest:
+    """Return the contest in the ranking among all items alone, without categories, at the gate's cut-off too."""
     return Contest(
         models={name: str(folder) for name, folder in models.items()},
         popularity=popularity,
-        slices=slices_of(popularity["test"], items, evaluate.categories),
-        protocols={protocol_of(window, num): num for num in drawn},
-        by_steps=window.held_out == "sessions",
-        top_k=evaluate.top_k,
-        tile_users=evaluate.tile_users,
+        slices=without_categories(popularity["test"]),
+        protocols={protocol_of(settings.window): 0},
+        by_steps=settings.window.held_out == "sessions",
+        top_k=sorted({GATE_K, *settings.evaluate.top_k}),
+        tile_users=settings.evaluate.tile_users,
         seed=settings.run.seed,
     )
 

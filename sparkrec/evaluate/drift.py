@@ -78,6 +78,17 @@ def shape_of_day(events: DataFrame, histories: DataFrame, items: DataFrame, run_
     return found
 
 
+def figures_by_night(runs: DataFrame, last_date: date, num_nights: int) -> list[tuple[date, Mapping[str, float]]]:
+    """Return the figures of recommend's newest run of every date until `last_date`, newest first.
+
+    In   runs: rows of RUNS that count.
+    """
+    of_job = (F.col("job") == "recommend") & (F.col("run_date") <= F.lit(last_date))
+    newest = runs.where(of_job).groupBy("run_date").agg(F.max_by("figures", "ended_at").alias("figures"))
+    nights = newest.orderBy(F.desc("run_date")).limit(num_nights).collect()  # a row per night
+    return [(night["run_date"], night["figures"] or {}) for night in nights]
+
+
 def drift(now: Mapping[str, float], before: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return the population stability index of every group against the mean of the nights before, by the group's name.
 

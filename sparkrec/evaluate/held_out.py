@@ -15,11 +15,9 @@ from sparkrec.evaluate.contest import Contest
 from sparkrec.evaluate.drawn import draw_items
 from sparkrec.evaluate.membership import memberships
 from sparkrec.evaluate.ranked import Ranked, gains_of_ranks
-from sparkrec.evaluate.ranks import drawn_ranks, full_ranks, scores_at, shared_ranks
+from sparkrec.evaluate.ranks import SharedScores, Sought, drawn_ranks, full_ranks, scores_at, shared_ranks
 from sparkrec.evaluate.sums import SUMS, Sums
-from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.models.store import load_model
-from sparkrec.tables import FIRST_ITEM
 
 OTHER_COLUMNS = ("split", "window_id", "user_num_events", "category_idxs")
 
@@ -65,14 +63,13 @@ def rank_tile(tile: pa.RecordBatch, split: str, contest: Contest) -> Iterator[tu
         "category_BL": matrix(tile.column("category_idxs")).numpy(),
     }
     pair_Q, slice_Q = memberships(cases, columns, contest.slices)
-    popular_V = torch.from_numpy(contest.popularity[split]).double()
-    popular_V[:FIRST_ITEM] = -torch.inf
+    popular = contest.popular[split]
     models = [load_model(folder) for folder in contest.models.values()]
-    states = [case_states(model, tile, cases) for model in models]
+    scores = [model.scores(case_states(model, tile, cases)) for model in models]
     for protocol, num_drawn in contest.protocols.items():
-        drawn_CM = _drawn(tile, cases, num_drawn, len(popular_V), contest.seed) if num_drawn else None
-        ranks = [_ranks(model, state_CD, cases, drawn_CM) for model, state_CD in zip(models, states, strict=True)]
-        ranks.append(_popular_ranks(popular_V, cases, drawn_CM))
+        drawn_CM = _drawn(tile, cases, num_drawn, len(popular.score_V), contest.seed) if num_drawn else None
+        ranks = [_ranks(score_CV, cases.sought, drawn_CM) for score_CV in scores]
+        ranks.append(_popular_ranks(popular, cases.sought, drawn_CM))
         rank_KP = torch.stack(ranks).numpy()
         yield protocol, Ranked(cases.row_C, cases.sought.case_P.numpy(), rank_KP, pair_Q, slice_Q)
 
@@ -85,20 +82,16 @@ def _drawn(tile: pa.RecordBatch, cases: Cases, num: int, vocabulary_size: int, s
     )
 
 
-def _ranks(model: SequenceModel, state_CD: Tensor, cases: Cases, drawn_CM: Tensor | None) -> Tensor:
-    score_CV, sought = model.scores(state_CD), cases.sought
+def _ranks(score_CV: Tensor, sought: Sought, drawn_CM: Tensor | None) -> Tensor:
     if drawn_CM is None:
         return full_ranks(score_CV, sought)
-    case_C1 = torch.arange(len(state_CD))[:, None]
+    case_C1 = torch.arange(len(score_CV))[:, None]
     score_P = scores_at(score_CV, sought.case_P, sought.item_P)
     return drawn_ranks(score_P, scores_at(score_CV, case_C1, drawn_CM), sought)
 
 
-def _popular_ranks(popular_V: Tensor, cases: Cases, drawn_CM: Tensor | None) -> Tensor:
+def _popular_ranks(popular: SharedScores, sought: Sought, drawn_CM: Tensor | None) -> Tensor:
     """Popularity knows the whole catalogue, also what is newer than a model."""
-    sought = cases.sought
     if drawn_CM is None:
-        return shared_ranks(popular_V, sought)
-    popular_1V, first = popular_V[None], torch.zeros(1, dtype=torch.long)
-    score_P = scores_at(popular_1V, first, sought.item_P)
-    return drawn_ranks(score_P, scores_at(popular_1V, first, drawn_CM), sought)
+        return shared_ranks(popular, sought)
+    return drawn_ranks(popular.at(sought.item_P), popular.at(drawn_CM), sought)

@@ -29,6 +29,17 @@ class Sought:
         return Sought(*(values.to(device) for values in (self.case_P, self.item_P, self.case_X, self.item_X)))
 
 
+class SharedScores:
+    """Scores that are the same in all cases, as popularity's are; sorted once for all of them."""
+
+    def __init__(self, score_V: Tensor) -> None:
+        self.score_V, self.ascending_V = score_V, score_V.sort().values
+
+    def at(self, item: Tensor) -> Tensor:
+        """Return the items' scores."""
+        return scores_at(self.score_V[None], torch.zeros(1, dtype=torch.long), item)
+
+
 def full_ranks(score_CV: Tensor, sought: Sought) -> Tensor:
     """Return (P,) ranks among all items. Items without a score have -inf, padding and unknown included."""
     score_P = scores_at(score_CV, sought.case_P, sought.item_P)
@@ -43,11 +54,10 @@ def full_ranks(score_CV: Tensor, sought: Sought) -> Tensor:
     return _ranks(score_CV.shape[1] - less_P - _not_competing(score_X, score_P, sought), score_P, sought)
 
 
-def shared_ranks(score_V: Tensor, sought: Sought) -> Tensor:
-    """Return (P,) ranks by scores that are the same in all cases, as popularity's are."""
-    score_1V, first = score_V[None], torch.zeros(1, dtype=torch.long)
-    score_P, score_X = scores_at(score_1V, first, sought.item_P), scores_at(score_1V, first, sought.item_X)
-    not_less_P = len(score_V) - torch.searchsorted(score_V.sort().values, score_P)
+def shared_ranks(scores: SharedScores, sought: Sought) -> Tensor:
+    """Return (P,) ranks among all items by scores that are the same in all cases."""
+    score_P, score_X = scores.at(sought.item_P), scores.at(sought.item_X)
+    not_less_P = len(scores.score_V) - torch.searchsorted(scores.ascending_V, score_P)
     return _ranks(not_less_P - _not_competing(score_X, score_P, sought), score_P, sought)
 
 

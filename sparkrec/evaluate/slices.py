@@ -51,6 +51,11 @@ class Slices:
         return (*NAMES, *(f"category {name}" for name in self.categories))
 
 
+def without_categories(counts_V: Ints) -> Slices:
+    """Return the slices of a catalogue but for those of categories. In: events by item index."""
+    return Slices(popularity_classes(counts_V), np.full(len(counts_V), NONE))
+
+
 def slices_of(counts_V: Ints, items: DataFrame, num_categories: int) -> Slices:
     """Return the slices of a catalogue; a name and a number per item pass through the driver.
 

@@ -7,6 +7,7 @@ from datetime import date
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from sparkrec.evaluate.drift import figures_by_night
 from sparkrec.lake import Lake
 from sparkrec.tables import RECOMMENDATIONS, RUNS
 
@@ -29,11 +30,9 @@ def last_night(lake: Lake, run_date: date, num_nights: int) -> LastNight | None:
         return None
     lists = lake.read(RECOMMENDATIONS).where(F.col("run_date") == F.lit(last_date))
     users = lists.where(F.col("rank") == 1).count()
-    published = (F.col("job") == "recommend") & (F.col("status") == "complete") & (F.col("run_date") <= last_date)
-    newest = F.max_by("figures", "ended_at").alias("figures")
-    by_date = lake.read_or_empty(RUNS).where(published).groupBy("run_date").agg(newest)
-    nights = by_date.orderBy(F.desc("run_date")).limit(num_nights).collect()  # a row per night
-    return LastNight(last_date, lists, users, [night["figures"] or {} for night in nights])
+    complete = lake.read_or_empty(RUNS).where(F.col("status") == "complete")
+    nights = figures_by_night(complete, last_date, num_nights)
+    return LastNight(last_date, lists, users, [figures for _, figures in nights])
 
 
 def lists_to_carry(last: LastNight | None, carry_over: bool) -> DataFrame | None:

@@ -67,7 +67,7 @@ def cut_windows(batch: pa.RecordBatch, plan: CutPlan, catalogue: Catalogue) -> p
     pasts = read_pasts(batch)
     is_known = catalogue.is_known
     is_target = plan.held_out.targets(pasts)
-    rows, train_ends = choose_rows(pasts, plan.stride, plan.held_out)
+    rows, train_ends = choose_rows(pasts, is_target, plan.stride, plan.held_out)
     targets_NL = _targets(pasts, rows, plan.length, is_known, is_target)
     learns = (targets_NL != PAD).any(axis=1)
     rows, targets_NL = rows.where(learns), targets_NL[learns]

@@ -96,7 +96,7 @@ def _counter(held_out: HeldOut) -> Callable[[Iterator[pa.RecordBatch]], Iterator
     def count(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             pasts = read_pasts(batch)
-            rows, train_ends = choose_rows(pasts, 1 << 30, held_out)
+            rows, train_ends = choose_rows(pasts, held_out.targets(pasts), 1 << 30, held_out)
             test_ends = pasts.ends.copy()
             is_test = rows.numbers == TEST
             test_ends[rows.users[is_test]] = rows.firsts[is_test]

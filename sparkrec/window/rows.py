@@ -65,7 +65,7 @@ class Rows:
         return Rows(*(values[chosen] for values in kept))
 
 
-def choose_rows(pasts: Pasts, stride: int, held_out: HeldOut) -> tuple[Rows, Ints]:
+def choose_rows(pasts: Pasts, is_target: Bools, stride: int, held_out: HeldOut) -> tuple[Rows, Ints]:
     """Return the windows of all users, and where each user's part for training ends; (U,).
 
     Training inputs end before the first event that is held out, and each predicts the event after it. What is held out:
@@ -74,8 +74,9 @@ def choose_rows(pasts: Pasts, stride: int, held_out: HeldOut) -> tuple[Rows, Int
       the last). Inputs are all events before it.
     - date: the items of the test and of the validation period. Inputs are all events before the first of them.
     - sessions: every step within the periods' sessions. Inputs are all events but the last step.
+
+    In   is_target: see `HeldOut.targets`.
     """
-    is_target = held_out.targets(pasts)
     held, train_ends = (
         _last_items(pasts, is_target) if held_out.by == "last_items" else _periods(pasts, is_target, held_out)
     )

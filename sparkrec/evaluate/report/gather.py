@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from sparkrec.config import Settings
 from sparkrec.contract import Table
 from sparkrec.evaluate.contest import GATE_K, POPULAR
+from sparkrec.evaluate.drift import figures_by_night
 from sparkrec.evaluate.limits import Limit, limits_of
 from sparkrec.lake import Lake
 from sparkrec.tables import (
@@ -115,13 +116,10 @@ def _history(metrics: DataFrame, run_date: date) -> Rows:
 
 
 def _drift(runs: DataFrame, run_date: date) -> Rows:
-    of_job = (F.col("job") == "recommend") & (F.col("run_date") <= F.lit(run_date))
-    newest = runs.where(of_job).groupBy("run_date").agg(F.max_by("figures", "ended_at").alias("figures"))
-    nights = newest.orderBy(F.desc("run_date")).limit(NIGHTS).collect()[::-1]
     return [
-        {"run_date": night["run_date"], "group": name.removeprefix("drift "), "value": value}
-        for night in nights
-        for name, value in sorted((night["figures"] or {}).items())
+        {"run_date": night, "group": name.removeprefix("drift "), "value": value}
+        for night, figures in reversed(figures_by_night(runs, run_date, NIGHTS))
+        for name, value in sorted(figures.items())
         if name.startswith("drift ")
     ]
 
