@@ -35,7 +35,7 @@ def untrained(folder: Path, length: int, vocabulary: int = VOCABULARY, known: in
     return str(folder)
 
 
-def contest(models: dict[str, str], by_steps: bool = False, drawn: int = 0, tile_users: int = 8) -> Contest:
+def contest(models: dict[str, str], cases_per_row: int = 1, drawn: int = 0, tile_users: int = 8) -> Contest:
     counts = np.arange(VOCABULARY)[::-1].copy()
     counts[:2] = 0
     return Contest(
@@ -43,7 +43,7 @@ def contest(models: dict[str, str], by_steps: bool = False, drawn: int = 0, tile
         popularity={"test": counts, "validation": counts + 1},
         slices=without_categories(counts),
         protocols={"leave_one_out_full": 0} | ({f"leave_one_out_sampled_{drawn}": drawn} if drawn else {}),
-        by_steps=by_steps,
+        cases_per_row=cases_per_row,
         top_k=[1, 5],
         tile_users=tile_users,
         seed=7,

@@ -38,7 +38,7 @@ def test_an_earlier_model_reads_items_that_it_does_not_know_as_unknown(tmp_path:
     told = contest({"m": untrained(tmp_path / "m", LENGTH, vocabulary=10, known=9)})
 
     def test_rank(*past: int) -> int:
-        ((_, found),) = rank_tile(held_out(list(past)), "test", told)
+        ((_, found),) = rank_tile(held_out(list(past)), told.rankers("test"), told)
         return int(found.rank_KP[0, 0])
 
     # 25 lies beyond its vocabulary, 9 was too rare; 1 stands for both.
@@ -153,7 +153,7 @@ def test_slices_hold_what_their_rules_say(tmp_path: Path) -> None:
     told = contest({"m": untrained(tmp_path / "m", LENGTH)})
     long = [2 + n % 9 for n in range(24)]
     rows = held_out([2, 3, 4], [5, 6, 7, 8, 9, 10, 29], long, kinds=[[1, 1, 3], [1] * 7, [1] * 24])
-    ((_, found),) = rank_tile(rows, "test", told)
+    ((_, found),) = rank_tile(rows, told.rankers("test"), told)
     of_case: dict[str, set[str]] = {}
     users = rows.column("user_id").to_pylist()
     for pair, number in zip(found.pair_Q.tolist(), found.slice_Q.tolist(), strict=True):

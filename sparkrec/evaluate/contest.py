@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -11,11 +10,12 @@ from pyspark.sql import DataFrame
 from sparkrec.config.settings import Settings
 from sparkrec.evaluate.protocols import protocol_of
 from sparkrec.evaluate.ranked import figures_of_ranks
+from sparkrec.evaluate.rankers import Popularity, Ranker, ranker_of
 from sparkrec.evaluate.ranks import SharedScores
 from sparkrec.evaluate.slices import Slices, slices_of, without_categories
 from sparkrec.evaluate.sums import Sums
 from sparkrec.models.published import evaluated
-from sparkrec.models.store import has_model, read_card
+from sparkrec.models.store import has_model, load_model, read_card
 from sparkrec.sequences import Ints
 from sparkrec.tables import FIRST_ITEM
 
@@ -36,10 +36,15 @@ class Contest:
     slices: Slices
     protocols: Mapping[str, int]
     """By name how many items are drawn to rank among, 0 for all items."""
-    by_steps: bool
+    cases_per_row: int
+    """How many a row of `windows` has at most; more than one where each of its steps is one."""
     top_k: Sequence[int]
     tile_users: int
     seed: int
+
+    @property
+    def by_steps(self) -> bool:
+        return self.cases_per_row > 1
 
     @property
     def contestants(self) -> list[str]:
@@ -49,13 +54,23 @@ class Contest:
     def pairs(self) -> list[tuple[int, int]]:
         return [(0, other) for other in range(1, len(self.contestants))]
 
-    @cached_property
-    def popular(self) -> dict[str, SharedScores]:
-        """Popularity's scores by split: events in float64, -inf for padding and unknown."""
-        scores = {split: torch.from_numpy(counts).double() for split, counts in self.popularity.items()}
-        for score_V in scores.values():
-            score_V[:FIRST_ITEM] = -torch.inf
-        return {split: SharedScores(score_V) for split, score_V in scores.items()}
+    @property
+    def vocabulary_size(self) -> int:
+        return len(self.slices.popularity_class_V)
+
+    @property
+    def tile_rows(self) -> int:
+        """Rows ranked together, so that there are about `tile_users` cases; a row has at most one per position."""
+        return max(1, self.tile_users // self.cases_per_row)
+
+    def rankers(self, split: str) -> list[Ranker]:
+        """Return what ranks for every contestant, with the weights of all models in memory."""
+        models = [load_model(folder) for folder in self.models.values()]
+        tile_cases = self.tile_rows * self.cases_per_row
+        score_V = torch.from_numpy(self.popularity[split]).double()
+        score_V[:FIRST_ITEM] = -torch.inf
+        by_model = [ranker_of(model, max(self.top_k), tile_cases) for model in models]
+        return [*by_model, Popularity(SharedScores(score_V))]
 
     def sums(self) -> Sums:
         """Return empty sums for one split and protocol."""
@@ -86,7 +101,7 @@ def gate_of(models: Mapping[str, Path], popularity: Mapping[str, Ints], settings
         popularity=popularity,
         slices=without_categories(popularity["test"]),
         protocols={protocol_of(settings.window): 0},
-        by_steps=settings.window.held_out == "sessions",
+        cases_per_row=settings.window.length if settings.window.held_out == "sessions" else 1,
         top_k=sorted({GATE_K, *settings.evaluate.top_k}),
         tile_users=settings.evaluate.tile_users,
         seed=settings.run.seed,

@@ -1,6 +1,6 @@
 """Rank the held-out targets of `windows` by models and by popularity, in Spark; what comes back are sums."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,12 +10,12 @@ from pyspark.sql import functions as F
 from torch import Tensor
 
 from sparkrec.errors import RefusedError
-from sparkrec.evaluate.cases import CASE_COLUMNS, Cases, case_states, cases_of, matrix
+from sparkrec.evaluate.cases import CASE_COLUMNS, Cases, cases_of, matrix
 from sparkrec.evaluate.contest import Contest
 from sparkrec.evaluate.drawn import draw_items
 from sparkrec.evaluate.membership import memberships
 from sparkrec.evaluate.ranked import Ranked, gains_of_ranks
-from sparkrec.evaluate.ranks import SharedScores, Sought, drawn_ranks, full_ranks, scores_at, shared_ranks
+from sparkrec.evaluate.rankers import Ranker
 from sparkrec.evaluate.sums import SUMS, Sums
 from sparkrec.models.store import load_model
 
@@ -40,12 +40,16 @@ def sums_of_held_out(windows: DataFrame, contest: Contest) -> DataFrame:
 def _summer(contest: Contest) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def add_up(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         torch.set_num_threads(1)
+        entrants: dict[str, list[Ranker]] = {}
         found: dict[tuple[str, str], Sums] = {}
         for batch in batches:
             for split in pc.unique(batch.column("split")).to_pylist():
+                if split not in entrants:
+                    entrants[split] = contest.rankers(split)
                 rows = batch.filter(pc.equal(batch.column("split"), split))
-                for start in range(0, len(rows), contest.tile_users):
-                    for protocol, ranked in rank_tile(rows.slice(start, contest.tile_users), split, contest):
+                for start in range(0, len(rows), contest.tile_rows):
+                    tile = rows.slice(start, contest.tile_rows)
+                    for protocol, ranked in rank_tile(tile, entrants[split], contest):
                         gains = gains_of_ranks(ranked, len(contest.slices.names), contest.pairs, contest.top_k)
                         found.setdefault((split, protocol), contest.sums()).add(*gains)
         for (split, protocol), sums in found.items():
@@ -55,7 +59,7 @@ def _summer(contest: Contest) -> Callable[[Iterator[pa.RecordBatch]], Iterator[p
 
 
 @torch.inference_mode()
-def rank_tile(tile: pa.RecordBatch, split: str, contest: Contest) -> Iterator[tuple[str, Ranked]]:
+def rank_tile(tile: pa.RecordBatch, rankers: Sequence[Ranker], contest: Contest) -> Iterator[tuple[str, Ranked]]:
     """Return the ranks of the cases of some rows of one split, by every protocol."""
     cases = cases_of(tile, contest.by_steps)
     columns = {
@@ -63,35 +67,13 @@ def rank_tile(tile: pa.RecordBatch, split: str, contest: Contest) -> Iterator[tu
         "category_BL": matrix(tile.column("category_idxs")).numpy(),
     }
     pair_Q, slice_Q = memberships(cases, columns, contest.slices)
-    popular = contest.popular[split]
-    models = [load_model(folder) for folder in contest.models.values()]
-    scores = [model.scores(case_states(model, tile, cases)) for model in models]
-    for protocol, num_drawn in contest.protocols.items():
-        drawn_CM = _drawn(tile, cases, num_drawn, len(popular.score_V), contest.seed) if num_drawn else None
-        ranks = [_ranks(score_CV, cases.sought, drawn_CM) for score_CV in scores]
-        ranks.append(_popular_ranks(popular, cases.sought, drawn_CM))
-        rank_KP = torch.stack(ranks).numpy()
-        yield protocol, Ranked(cases.row_C, cases.sought.case_P.numpy(), rank_KP, pair_Q, slice_Q)
+    drawn = [_drawn(tile, cases, num, contest) if num else None for num in contest.protocols.values()]
+    ranks_by_ranker = [ranker.ranks(tile, cases, drawn) for ranker in rankers]
+    for protocol, rank_KP in zip(contest.protocols, map(torch.stack, zip(*ranks_by_ranker, strict=True)), strict=True):
+        yield protocol, Ranked(cases.row_C, cases.sought.case_P.numpy(), rank_KP.numpy(), pair_Q, slice_Q)
 
 
-def _drawn(tile: pa.RecordBatch, cases: Cases, num: int, vocabulary_size: int, seed: int) -> Tensor:
-    window_id_C = tile.column("window_id").to_numpy()[cases.row_C]
-    sought = cases.sought
-    return torch.from_numpy(
-        draw_items(window_id_C, sought.case_X.numpy(), sought.item_X.numpy(), num, vocabulary_size, seed)
-    )
-
-
-def _ranks(score_CV: Tensor, sought: Sought, drawn_CM: Tensor | None) -> Tensor:
-    if drawn_CM is None:
-        return full_ranks(score_CV, sought)
-    case_C1 = torch.arange(len(score_CV))[:, None]
-    score_P = scores_at(score_CV, sought.case_P, sought.item_P)
-    return drawn_ranks(score_P, scores_at(score_CV, case_C1, drawn_CM), sought)
-
-
-def _popular_ranks(popular: SharedScores, sought: Sought, drawn_CM: Tensor | None) -> Tensor:
-    """Popularity knows the whole catalogue, also what is newer than a model."""
-    if drawn_CM is None:
-        return shared_ranks(popular, sought)
-    return drawn_ranks(popular.at(sought.item_P), popular.at(drawn_CM), sought)
+def _drawn(tile: pa.RecordBatch, cases: Cases, num: int, contest: Contest) -> Tensor:
+    window_id_C, sought = tile.column("window_id").to_numpy()[cases.row_C], cases.sought
+    left_out = sought.case_X.numpy(), sought.item_X.numpy()
+    return torch.from_numpy(draw_items(window_id_C, *left_out, num, contest.vocabulary_size, contest.seed))

@@ -51,20 +51,20 @@ def full_ranks(score_CV: Tensor, sought: Sought) -> Tensor:
         counted = [torch.count_nonzero(score_CV[case] < score) for case, score in pairs]
         less_P = torch.stack(counted) if counted else torch.zeros(0, dtype=torch.long)
     score_X = scores_at(score_CV, sought.case_X, sought.item_X)
-    return _ranks(score_CV.shape[1] - less_P - _not_competing(score_X, score_P, sought), score_P, sought)
+    return ranks_after(score_CV.shape[1] - less_P - _not_competing(score_X, score_P, sought), score_P, sought)
 
 
 def shared_ranks(scores: SharedScores, sought: Sought) -> Tensor:
     """Return (P,) ranks among all items by scores that are the same in all cases."""
     score_P, score_X = scores.at(sought.item_P), scores.at(sought.item_X)
     not_less_P = len(scores.score_V) - torch.searchsorted(scores.ascending_V, score_P)
-    return _ranks(not_less_P - _not_competing(score_X, score_P, sought), score_P, sought)
+    return ranks_after(not_less_P - _not_competing(score_X, score_P, sought), score_P, sought)
 
 
 def drawn_ranks(score_P: Tensor, score_CM: Tensor, sought: Sought) -> Tensor:
     """Return (P,) ranks among items drawn for each case, none of which is left out or to be found."""
     not_less_P = score_CM.shape[1] - torch.count_nonzero(score_CM[sought.case_P] < score_P[:, None], dim=1)
-    return _ranks(not_less_P, score_P, sought)
+    return ranks_after(not_less_P, score_P, sought)
 
 
 def scores_at(score_CV: Tensor, case: Tensor, item: Tensor) -> Tensor:
@@ -73,19 +73,19 @@ def scores_at(score_CV: Tensor, case: Tensor, item: Tensor) -> Tensor:
     return torch.where(item < size, score_CV[case, item.clamp(max=size - 1)], -torch.inf)
 
 
+def ranks_after(ahead_P: Tensor, score_P: Tensor, sought: Sought) -> Tensor:
+    """Return (P,): 1 + items ahead + others to be found that score more, or as much and come first."""
+    num_P, pair, other = _within_cases(sought.case_P, sought.case_P)
+    is_ahead = (score_P[other] > score_P[pair]) | ((score_P[other] == score_P[pair]) & (other < pair))
+    ahead_P = ahead_P + torch.zeros_like(num_P).index_add_(0, pair, is_ahead.long())
+    return torch.where(torch.isfinite(score_P), 1 + ahead_P, NO_RANK)
+
+
 def _not_competing(score_X: Tensor, score_P: Tensor, sought: Sought) -> Tensor:
     """Return (P,): how many items that do not compete score no less."""
     num_P, pair, x = _within_cases(sought.case_P, sought.case_X)
     is_no_less = ~(score_X[x] < score_P[pair])
     return torch.zeros_like(num_P).index_add_(0, pair, is_no_less.long())
-
-
-def _ranks(ahead_P: Tensor, score_P: Tensor, sought: Sought) -> Tensor:
-    """Return 1 + items ahead + others to be found that score more, or as much and come first."""
-    num_P, pair, other = _within_cases(sought.case_P, sought.case_P)
-    is_ahead = (score_P[other] > score_P[pair]) | ((score_P[other] == score_P[pair]) & (other < pair))
-    ahead_P = ahead_P + torch.zeros_like(num_P).index_add_(0, pair, is_ahead.long())
-    return torch.where(torch.isfinite(score_P), 1 + ahead_P, NO_RANK)
 
 
 def _within_cases(case_P: Tensor, case_X: Tensor) -> tuple[Tensor, Tensor, Tensor]:

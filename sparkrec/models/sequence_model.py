@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from sparkrec.tables import FIRST_ITEM
 
+PAIR_ITEMS = 1024
+"""Items whose pairs with some users are scored at a time."""
+
 
 @dataclass(frozen=True)
 class ModelShape:
@@ -64,8 +67,14 @@ class SequenceModel(nn.Module):
         return self.states(inputs)
 
     def scores(self, state_BD: Tensor) -> Tensor:
-        """Return (B, V): inner products in float32, -inf for what is not an item or not known."""
-        scores_BV = state_BD.float() @ self.item_matrix().float().T
+        """Return (B, V) in float32: inner products, or what `pair_scores` gives; -inf for what is not an item or not
+        known."""
+        if self.scores_pairs:
+            items = torch.split(torch.arange(len(self.is_known_V), device=state_BD.device), PAIR_ITEMS)
+            parts = [self.pair_scores(state_BD, some.expand(len(state_BD), -1)).float() for some in items]
+            scores_BV = torch.cat(parts, dim=1)
+        else:
+            scores_BV = state_BD.float() @ self.item_matrix().float().T
         can_score_V = self.is_known_V.clone()
         can_score_V[:FIRST_ITEM] = False
         return scores_BV.masked_fill_(~can_score_V, -torch.inf)

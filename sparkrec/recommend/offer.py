@@ -24,8 +24,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sparkrec.errors import SparkrecError
+from sparkrec.models.best import Vectors, vectors_of
 from sparkrec.models.sequence_model import SequenceModel
-from sparkrec.recommend.best import Vectors, vectors_of
 from sparkrec.recommend.rules import NO_CAP, Effects
 from sparkrec.sequences import Ints, look_up
 from sparkrec.tables import FIRST_ITEM

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from sparkrec.config.settings import RecommendSettings
+from sparkrec.models.best import Finder, Refused, Vectors, coarse_numbers
 from sparkrec.models.sequence_model import SequenceModel
-from sparkrec.recommend.best import Finder, Refused, Vectors, coarse_numbers
 from sparkrec.recommend.offer import NOWHERE, Offer
 from sparkrec.recommend.pick import NONE, Candidates, pick, without_choice
 from sparkrec.recommend.tile import Tile

@@ -17,9 +17,9 @@ from sparkrec.config.settings import RecommendSettings
 from sparkrec.evaluate.cases import held_out_inputs, matrix
 from sparkrec.evaluate.gains import ndcg_at
 from sparkrec.lake import Lake
+from sparkrec.models.best import vectors_of
 from sparkrec.models.published import evaluated
 from sparkrec.models.store import has_model, load_model
-from sparkrec.recommend.best import vectors_of
 from sparkrec.recommend.device import device_of
 from sparkrec.recommend.groups import GroupPlan
 from sparkrec.recommend.offer import NOWHERE, Offer, read_offer, write_offer

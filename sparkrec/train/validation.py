@@ -1,6 +1,5 @@
 """Validation in training: the held-out items of some users, ranked among all items, the ranks sharing the users."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import fsspec
@@ -16,6 +15,7 @@ from sparkrec.train.feed import FileSet
 from sparkrec.train.place import Place
 
 TILE = 64
+"""Cases ranked together."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,10 @@ def read_tiles(files: FileSet, model: SequenceModel, num_users: int, by_steps: b
             rows = pq.read_table(file, columns=list(dict.fromkeys((*CASE_COLUMNS, *model.inputs)))).slice(0, left)
         left -= len(rows)
         mine = rows.take(pa.array(range(place.rank, len(rows), place.num_ranks), pa.int64()))
-        tiles += _tiles(mine.combine_chunks(), by_steps, place.device)
+        # A row has a case per position where each step is one.
+        at_once = max(1, TILE // model.shape.length) if by_steps else TILE
+        batches = mine.combine_chunks().to_batches(max_chunksize=at_once)
+        tiles += [Tile(batch, cases_of(batch, by_steps).to(place.device)) for batch in batches]
     return tiles
 
 
@@ -54,8 +57,3 @@ def validate(model: SequenceModel, tiles: list[Tile], place: Place) -> float:
             num_cases += in_tile
     gains, nums = zip(*place.gather((gain, num_cases)), strict=True)
     return float(sum(gains) / max(sum(nums), 1))
-
-
-def _tiles(rows: pa.Table, by_steps: bool, device: torch.device) -> Iterator[Tile]:
-    for batch in rows.to_batches(max_chunksize=TILE):
-        yield Tile(batch, cases_of(batch, by_steps).to(device))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sparkrec.recommend.best import RUN_ITEMS, Finder, coarse_numbers, rounding_of, vectors_of
+from sparkrec.models.best import RUN_ITEMS, Finder, coarse_numbers, rounding_of, vectors_of
 
 NUMBERS = (torch.bfloat16, torch.float32)
 

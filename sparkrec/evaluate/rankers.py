@@ -1,0 +1,123 @@
+"""The contestants: each gives the ranks of what is to be found in some cases, by every protocol.
+
+C cases   P things to be found   X items that do not compete   K items that the model scores   N best items
+M items drawn   D width   V vocabulary size
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from sparkrec.evaluate.cases import Cases, case_states
+from sparkrec.evaluate.gains import NO_RANK
+from sparkrec.evaluate.ranks import SharedScores, Sought, drawn_ranks, full_ranks, ranks_after, scores_at, shared_ranks
+from sparkrec.models.best import Finder, coarse_numbers, vectors_of
+from sparkrec.models.sequence_model import SequenceModel
+from sparkrec.tables import FIRST_ITEM
+
+NOWHERE = -1
+
+
+class Ranker(Protocol):
+    """Ranks by one way to score items."""
+
+    def ranks(self, tile: pa.RecordBatch, cases: Cases, drawn: Sequence[Tensor | None]) -> list[Tensor]:
+        """Return (P,) ranks for each of `drawn`: among the items drawn for each case, (C, M), or among all (None)."""
+
+
+class InnerProducts:
+    """Ranks by a model whose scores are inner products. Ranks beyond `num_best` are NO_RANK in the ranking among all.
+
+    That ranking is read from the N best items of a case, found by what recommend finds lists with: where not all of
+    them score at least as much as a target, those that do are all there are.
+    """
+
+    def __init__(self, model: SequenceModel, num_best: int, tile_cases: int) -> None:
+        self.model, self.num_best = model, num_best
+        is_item_V = model.is_known_V.clone()
+        is_item_V[:FIRST_ITEM] = False
+        item_K = is_item_V.nonzero().flatten()
+        self.place_V = torch.full((len(is_item_V),), NOWHERE).index_put((item_K,), torch.arange(len(item_K)))
+        self.exact_KD = _numbers(model.item_matrix().float()[item_K])
+        numbers = coarse_numbers("auto", self.exact_KD.device)
+        self.finder = Finder(vectors_of(self.exact_KD), tile_cases, numbers)
+
+    def ranks(self, tile: pa.RecordBatch, cases: Cases, drawn: Sequence[Tensor | None]) -> list[Tensor]:
+        state_CD, sought = _numbers(case_states(self.model, tile, cases).float()), cases.sought
+        score_P = self._scores(state_CD, sought.case_P, sought.item_P)
+        return [
+            self._among_all(state_CD, score_P, sought)
+            if drawn_CM is None
+            else drawn_ranks(score_P, self._scores_of_drawn(state_CD, drawn_CM), sought)
+            for drawn_CM in drawn
+        ]
+
+    def _among_all(self, state_CD: Tensor, score_P: Tensor, sought: Sought) -> Tensor:
+        place_X = self._places(sought.item_X)
+        is_scored_X = place_X != NOWHERE
+        out_case, out_place = sought.case_X[is_scored_X], place_X[is_scored_X]
+        best_CN, _ = self.finder.best(state_CD, out_case, out_place, (), self.num_best)
+        ahead_P = torch.count_nonzero(best_CN[sought.case_P] >= score_P[:, None], dim=1)
+        return torch.where(ahead_P < self.num_best, ranks_after(ahead_P, score_P, sought), NO_RANK)
+
+    def _scores_of_drawn(self, state_CD: Tensor, drawn_CM: Tensor) -> Tensor:
+        case = torch.arange(len(drawn_CM)).repeat_interleave(drawn_CM.shape[1])
+        return self._scores(state_CD, case, drawn_CM.flatten()).view(drawn_CM.shape)
+
+    def _scores(self, state_CD: Tensor, case: Tensor, item: Tensor) -> Tensor:
+        """Return the scores of pairs, added up as the finder adds them up; -inf for what the model does not know."""
+        place = self._places(item)
+        score = (state_CD[case] * self.exact_KD[place.clamp(min=0)]).sum(dim=1)
+        return torch.where(place == NOWHERE, -torch.inf, score)
+
+    def _places(self, item: Tensor) -> Tensor:
+        size = len(self.place_V)
+        return torch.where(item < size, self.place_V[item.clamp(max=size - 1)], NOWHERE)
+
+
+class PairScores:
+    """Ranks by a model that scores pairs: each with all items."""
+
+    def __init__(self, model: SequenceModel) -> None:
+        self.model = model
+
+    def ranks(self, tile: pa.RecordBatch, cases: Cases, drawn: Sequence[Tensor | None]) -> list[Tensor]:
+        score_CV = self.model.scores(case_states(self.model, tile, cases))
+        score_P = scores_at(score_CV, cases.sought.case_P, cases.sought.item_P)
+        case_C1 = torch.arange(len(score_CV))[:, None]
+        return [
+            full_ranks(score_CV, cases.sought)
+            if drawn_CM is None
+            else drawn_ranks(score_P, scores_at(score_CV, case_C1, drawn_CM), cases.sought)
+            for drawn_CM in drawn
+        ]
+
+
+class Popularity:
+    """Ranks by popularity, which knows the whole catalogue, also what is newer than a model."""
+
+    def __init__(self, scores: SharedScores) -> None:
+        self.scores = scores
+
+    def ranks(self, tile: pa.RecordBatch, cases: Cases, drawn: Sequence[Tensor | None]) -> list[Tensor]:
+        scores, sought = self.scores, cases.sought
+        return [
+            shared_ranks(scores, sought)
+            if drawn_CM is None
+            else drawn_ranks(scores.at(sought.item_P), scores.at(drawn_CM), sought)
+            for drawn_CM in drawn
+        ]
+
+
+def ranker_of(model: SequenceModel, num_best: int, tile_cases: int) -> Ranker:
+    """Return what ranks by the model."""
+    return PairScores(model) if model.scores_pairs else InnerProducts(model, num_best, tile_cases)
+
+
+def _numbers(values: Tensor) -> Tensor:
+    if not torch.isfinite(values).all():
+        raise ValueError("the model gives states or item vectors that are not numbers; train it again (make train)")
+    return values

@@ -1,0 +1,117 @@
+"""Ranks of contestants: the fast ways against scores of all items, one by one."""
+
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from torch import Tensor
+
+from sparkrec.evaluate.cases import Cases, case_states, cases_of
+from sparkrec.evaluate.gains import NO_RANK
+from sparkrec.evaluate.rankers import InnerProducts, PairScores, ranker_of
+from sparkrec.evaluate.ranks import drawn_ranks, full_ranks, scores_at
+from sparkrec.models.sequence_model import ModelShape, SequenceModel
+from sparkrec.window.cut import CutPlan, cut_windows
+from sparkrec.window.rows import LAST_ITEMS, HeldOut
+from tests.contests import contest, of_split, untrained
+from tests.pasts import LENGTH, catalogue, histories
+
+DAY = date(2024, 3, 1)
+MINUTE = 60_000_000
+SIZE = 300
+WIDTH = 8
+
+
+class Small(SequenceModel):
+    """The state of a position is the vector of its item. Whole numbers, so that no sum is rounded and many tie."""
+
+    def __init__(self, seed: int = 5) -> None:
+        super().__init__(ModelShape(SIZE, LENGTH, WIDTH, 1, 1, 0.0))
+        rng = np.random.default_rng(seed)
+        self.vector_VD = torch.from_numpy(rng.integers(-2, 3, (SIZE, WIDTH))).float()
+        self.is_known_V[2:] = torch.from_numpy(rng.random(SIZE - 2) < 0.9)
+
+    def states(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        return self.vector_VD[inputs["item_idxs"]]
+
+    def item_matrix(self) -> Tensor:
+        return self.vector_VD
+
+
+class Pairs(Small):
+    """Scores by distance, which is no inner product."""
+
+    scores_pairs = True
+
+    def pair_scores(self, state_BD: Tensor, items_BM: Tensor) -> Tensor:
+        return -(state_BD[:, None] - self.vector_VD[items_BM]).abs().sum(dim=-1)
+
+
+def rows(how: HeldOut = LAST_ITEMS) -> pa.RecordBatch:
+    rng = np.random.default_rng(3)
+    sizes = rng.integers(3, 14, 60)
+    pasts = [rng.integers(2, SIZE + 20, size).tolist() for size in sizes]
+    minutes = [np.sort(rng.integers(0, 30, size)).tolist() for size in sizes]
+    plan = CutPlan(DAY, LENGTH, LENGTH, 1, 7, how)
+    windows = cut_windows(histories(*pasts, minutes=minutes), plan, catalogue(SIZE + 20))
+    return of_split(windows, "test")
+
+
+def plain(model: SequenceModel, tile: pa.RecordBatch, cases: Cases, drawn_CM: Tensor) -> tuple[Tensor, Tensor]:
+    score_CV = model.scores(case_states(model, tile, cases))
+    score_P = scores_at(score_CV, cases.sought.case_P, cases.sought.item_P)
+    case_C1 = torch.arange(len(score_CV))[:, None]
+    of_drawn = drawn_ranks(score_P, scores_at(score_CV, case_C1, drawn_CM), cases.sought)
+    return full_ranks(score_CV, cases.sought), of_drawn
+
+
+@pytest.mark.parametrize("how", [LAST_ITEMS, HeldOut("date", None, 10 * MINUTE, 20 * MINUTE)])
+@pytest.mark.parametrize("num_best", [5, 20, 500])
+def test_ranks_among_the_best_items_are_those_among_all_up_to_the_last_cut_off(how: HeldOut, num_best: int) -> None:
+    model, tile = Small(), rows(how)
+    cases = cases_of(tile, by_steps=False)
+    drawn_CM = torch.from_numpy(np.random.default_rng(1).integers(2, SIZE + 20, (len(cases.row_C), 40)))
+    full_P, of_drawn_P = plain(model, tile, cases, drawn_CM)
+    found_P, found_drawn_P = ranker_of(model, num_best, len(tile)).ranks(tile, cases, [None, drawn_CM])
+    assert torch.equal(found_drawn_P, of_drawn_P)
+    is_near_P = full_P <= num_best
+    assert torch.equal(found_P[is_near_P], full_P[is_near_P]) and is_near_P.any()
+    assert (found_P[~is_near_P] > num_best).all() and (num_best == 500 or not is_near_P.all())
+    assert (found_P == NO_RANK).any(), "an item the model does not know, for one"
+
+
+def test_a_model_that_scores_pairs_is_ranked_by_these_scores() -> None:
+    model, tile = Pairs(), rows()
+    cases = cases_of(tile, by_steps=False)
+    ranker = ranker_of(model, 10, len(tile))
+    assert isinstance(ranker, PairScores)
+    (found_P,) = ranker.ranks(tile, cases, [None])
+    state_CD = case_states(model, tile, cases)
+    distance_CV = (state_CD[:, None] - model.vector_VD).abs().sum(dim=-1)
+    whole_CV = (-distance_CV).masked_fill(~model.is_known_V, -torch.inf)
+    assert torch.equal(found_P, full_ranks(whole_CV, cases.sought))
+    assert not torch.equal(found_P, ranker_of(Small(), SIZE, len(tile)).ranks(tile, cases, [None])[0])
+
+
+@pytest.mark.parametrize("spoiled", ["states", "items"])
+def test_what_is_not_a_number_is_refused_for_it_would_count_as_no_competitor(spoiled: str) -> None:
+    model, tile = Small(), rows()
+    if spoiled == "items":
+        model.vector_VD[7] = torch.nan
+        model.is_known_V[7] = True
+        with pytest.raises(ValueError, match="not numbers"):
+            InnerProducts(model, 10, len(tile))
+    else:
+        ranker = InnerProducts(model, 10, len(tile))
+        model.vector_VD = torch.full_like(model.vector_VD, torch.nan)
+        with pytest.raises(ValueError, match="not numbers"):
+            ranker.ranks(tile, cases_of(tile, by_steps=False), [None])
+
+
+def test_a_tile_of_steps_has_no_more_cases_than_the_finder_has_room_for(tmp_path: Path) -> None:
+    told = contest({"m": untrained(tmp_path / "m", LENGTH)}, cases_per_row=LENGTH, tile_users=8)
+    assert told.by_steps and told.tile_rows * LENGTH <= max(8, LENGTH)
