@@ -1,9 +1,9 @@
-"""Stage 5 of 5: held-out targets -> hit rate and NDCG of the night's model beside most-popular.
+"""Stage 5 of 5: held-out targets and published lists -> metrics of the night, and its report.
 
-spark-submit jobs/evaluate.py --date 2019-10-01 [--against MODEL_VERSION]
+spark-submit jobs/evaluate.py --date 2019-10-01 [--against MODEL_VERSION] [--format html|json]
 """
 
-from sparkrec.evaluate.contest import contest_of
+from sparkrec.evaluate.contest import contest_of, with_champion
 from sparkrec.evaluate.figures import metrics_of, summed
 from sparkrec.evaluate.held_out import existing, sums_of_held_out
 from sparkrec.evaluate.leaks import check_models, check_windows
@@ -12,27 +12,31 @@ from sparkrec.evaluate.protocols import protocol_of
 from sparkrec.evaluate.report.write import reported
 from sparkrec.evaluate.summary import by_name, headline, sentence_of
 from sparkrec.job import Run, start
-from sparkrec.models.published import earlier_models, evaluated, published_model
-from sparkrec.popularity import count_by_index
+from sparkrec.models.published import earlier_models, evaluated, last_published, published_model
+from sparkrec.popularity import count_by_index, with_events
 from sparkrec.prepare.as_of import known_as_of
 from sparkrec.tables import ITEMS, METRICS, MODELS, RECOMMENDATIONS, WINDOWS
-from sparkrec.window.held_out import held_out_words, popularity_by_split
+from sparkrec.window.held_out import held_out_words, lately_by_split, popularity_by_split
 from sparkrec.window.made_with import check_made_with
 
 
 def main(run: Run) -> None:
-    lake, settings = run.lake, run.settings
-    of_the_night = f"run_date = '{run.date}'"
+    lake, settings, models = run.lake, run.settings, run.lake.read(MODELS)
+    of_the_night, where = f"run_date = '{run.date}'", f"{lake.path(WINDOWS)} {run.date}"
     check_made_with(lake, run.date, settings)
-    version, folder = published_model(lake.read(RECOMMENDATIONS).where(of_the_night), lake.read(MODELS), run.date)
-    windows = existing(lake.read(WINDOWS).where(of_the_night), f"{lake.path(WINDOWS)} {run.date}")
-    known, items = known_as_of(lake, run.date, settings.prepare), lake.read(ITEMS)
+    version, folder = published_model(lake.read(RECOMMENDATIONS).where(of_the_night), models, run.date)
+    windows = existing(lake.read(WINDOWS).where(of_the_night), where)
+    known = known_as_of(lake, run.date, settings.prepare)
+    items = with_events(lake.read(ITEMS), known.item_days)
     counts = count_by_index(items, known.item_days, run.date)
     popularity = popularity_by_split(known, counts, items, run.date, settings.window)
-    models = {version: evaluated(folder)} | earlier_models(lake.read(MODELS), run.asked.against, run.date)
-    check_models(models, held_out_words(settings.window))
-    check_windows(windows, f"{lake.path(WINDOWS)} {run.date}")
-    contest = contest_of(models, popularity, items, settings)
+    lately = lately_by_split(known, items, run.date, settings.window)
+    asked = {version: evaluated(folder)} | earlier_models(models, run.asked.against, run.date)
+    check_models(asked, held_out_words(settings.window))
+    check_windows(windows, where)
+    contest = contest_of(
+        with_champion(asked, last_published(lake, models, run.date)), popularity, lately, items, settings
+    )
 
     top_k = settings.evaluate.top_k
     figures = [

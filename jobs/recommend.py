@@ -34,7 +34,8 @@ def main(run: Run) -> None:
     known, items = known_as_of(lake, run.date, run.settings.prepare), lake.read(ITEMS)
     published = published_version(lake.read_or_empty(RECOMMENDATIONS).where(f"run_date = '{run.date}'"))
     model, doubts, remark = choose_model(lake.read(MODELS).collect(), published, run.date, settings)
-    run.figures |= figures_of_model(model) | shape_of_day(lake.read_or_empty(EVENTS), known.histories, items, run.date)
+    events = lake.read_or_empty(EVENTS).where(f"run_date <= '{run.date}'")
+    run.figures |= figures_of_model(model) | shape_of_day(events, known.histories, items, run.date)
     offer, refusals, rule_items = offer_of(items, lake.lineage(ITEMS), known, rules, model, run.date, settings)
     judge(faults_of_offer(offer, refusals, settings.top_n), doubts, where, run.asked.force)
 
@@ -46,7 +47,7 @@ def main(run: Run) -> None:
     run.rows_in = audience_size(known.histories, audience)
     run.figures |= figures_of_groups(told, refusals, offer) | figures_of_rules(rule_items)
     staged = read_staged(run.spark, told, plan)
-    run.figures |= figures_of_night(staged, last, run.figures, offer, settings.top_n) | cost_of_variety(lake, plan)
+    run.figures |= figures_of_night(staged, last, run.figures, offer, settings) | cost_of_variety(lake, plan)
     doubts += doubts_of(run.figures, settings)
     remark += judge(faults_of(run.figures, run.rows_in, settings.top_n), doubts, where, run.asked.force)
 

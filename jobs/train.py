@@ -3,7 +3,7 @@
 spark-submit jobs/train.py --date 2019-10-01 --set train.num_workers=2
 """
 
-from sparkrec.evaluate.contest import gate_of, with_champion
+from sparkrec.evaluate import contest
 from sparkrec.evaluate.figures import summed
 from sparkrec.evaluate.held_out import sums_of_held_out
 from sparkrec.evaluate.summary import figures_by_split
@@ -39,13 +39,14 @@ def main(run: Run) -> None:
     )
 
     published, told = train_or_reuse(run.spark, plan, vocabulary, vocabulary_of(counts, categories, least))
-    contestants = with_champion(plan.card.model_version, plan.folder, champion)
-    sums = sums_of_held_out(windows, gate_of(contestants, popularity, settings))
+    contestants = contest.with_champion({plan.card.model_version: plan.folder}, champion, contest.CHAMPION)
+    sums = sums_of_held_out(windows, contest.gate_of(contestants, popularity, settings))
     figures = figures_by_split(summed(sums), plan.card.model_version)
     tell_mlflow(plan, told, figures)
     candidate = model_row(run.spark, published, run.date, settings, lake.versions_read, figures, now())
     lake.overwrite(MODELS, with_candidate(models, candidate, published.card.model_version, run.date))
-    run.say(f"{published.card.model_version}: {run.rows_in:,} windows, {in_words(told, figures)}")
+    remark = contest.in_words(contestants, champion)
+    run.say(f"{published.card.model_version}: {run.rows_in:,} windows, {in_words(told, figures)}{remark}")
 
 
 if __name__ == "__main__":

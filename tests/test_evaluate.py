@@ -10,6 +10,7 @@ import torch
 from sparkrec.evaluate.drawn import draw_items
 from sparkrec.evaluate.gains import METRICS, NO_RANK, gains_of, ndcg_at
 from sparkrec.evaluate.ranks import SharedScores, Sought, drawn_ranks, full_ranks, shared_ranks
+from sparkrec.sequences import SPAN
 
 TREC = {"hr": "success", "recall": "recall", "precision": "P", "ndcg": "ndcg_cut", "map": "map_cut"}
 
@@ -105,27 +106,27 @@ def test_equal_vectors_have_equal_scores_wherever_they_lie() -> None:
 
 
 def test_drawn_items_are_those_that_the_user_does_not_know_each_as_likely() -> None:
-    own_case, own_item = np.repeat(np.arange(300), 3), np.tile([2, 5, 30], 300)
+    own_keys = np.repeat(np.arange(300), 3) * SPAN + np.tile([2, 5, 30], 300)
     for num, vocabulary in ((4, 40), (20, 40), (50, 40), (20, 5000)):
-        drawn = draw_items(np.arange(300) + 10**15, own_case, own_item, num, vocabulary, seed=7)
+        drawn = draw_items([(7, 10**15 + case) for case in range(300)], own_keys, num, vocabulary)
         assert drawn.shape == (300, num)
         real = drawn[drawn != 0].reshape(300, -1)
         assert real.shape[1] == min(num, vocabulary - 2 - 3)
         assert all(len(set(row)) == len(row) for row in real.tolist())
         assert not np.isin(real, [0, 1, 2, 5, 30]).any()
         assert real.max() < vocabulary
-    drawn = draw_items(np.arange(3000), np.zeros(0, dtype=int), np.zeros(0, dtype=int), 4, 22, seed=7)
+    drawn = draw_items([(7, case) for case in range(3000)], np.zeros(0, dtype=int), 4, 22)
     counts = np.bincount(drawn.ravel(), minlength=22)[2:]
     expected = 3000 * 4 / 20
     assert ((counts - expected) ** 2 / expected).sum() < 43.8, "chi-square, 19 degrees of freedom, 0.1 %"
 
 
 def test_what_is_drawn_depends_on_the_case_and_the_seed_alone() -> None:
-    own = np.arange(6), np.full(6, 9)
-    whole = draw_items(np.arange(6), *own, 20, 900, seed=7)
-    part = draw_items(np.arange(3, 6), np.arange(3), np.full(3, 9), 20, 900, seed=7)
+    own_keys = np.arange(6) * SPAN + 9
+    whole = draw_items([(7, case) for case in range(6)], own_keys, 20, 900)
+    part = draw_items([(7, case) for case in range(3, 6)], own_keys[:3], 20, 900)
     assert (whole[3:] == part).all()
-    assert (whole != draw_items(np.arange(6), *own, 20, 900, seed=8)).any()
+    assert (whole != draw_items([(8, case) for case in range(6)], own_keys, 20, 900)).any()
     assert (whole[0] != whole[1]).any()
 
 

@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 from sparkrec.evaluate.cases import case_states, cases_of
 from sparkrec.evaluate.figures import metrics_of, summed
 from sparkrec.evaluate.gains import METRICS, NO_RANK, gains_of
-from sparkrec.evaluate.held_out import rank_tile, sums_of_held_out
+from sparkrec.evaluate.held_out import _drawn, rank_tile, sums_of_held_out
 from sparkrec.evaluate.membership import _interest
 from sparkrec.evaluate.ranked import Ranked, figures_of_ranks, gains_of_ranks
 from sparkrec.evaluate.slices import NAMES, NUMBER, popularity_classes
@@ -38,7 +38,7 @@ def test_an_earlier_model_reads_items_that_it_does_not_know_as_unknown(tmp_path:
     told = contest({"m": untrained(tmp_path / "m", LENGTH, vocabulary=10, known=9)})
 
     def test_rank(*past: int) -> int:
-        ((_, found),) = rank_tile(held_out(list(past)), told.rankers("test"), told)
+        ((_, found),) = rank_tile(held_out(list(past)), [*told.by_model(), *told.by_popularity("test")], told)
         return int(found.rank_KP[0, 0])
 
     # 25 lies beyond its vocabulary, 9 was too rare; 1 stands for both.
@@ -132,9 +132,8 @@ def test_figures_and_intervals_equal_the_plain_ones(spark: SparkSession) -> None
     for (number, contestant, column), (value, spread, users) in plain.items():
         row = found[["all", "some", "others"][number], *names[contestant], METRICS[column // 2], top_k[column % 2]]
         assert row["value"] == pytest.approx(value, abs=1e-12)
-        assert (row["low"], row["high"]) == pytest.approx(
-            (value - 1.959964 * spread, value + 1.959964 * spread), abs=1e-6
-        )
+        ends = (value - 1.959964 * spread, value + 1.959964 * spread)
+        assert (row["low"], row["high"]) == (pytest.approx(ends, abs=1e-6) if spread > 1e-9 else (None, None))
         assert row["num_users"] == users
 
 
@@ -153,7 +152,7 @@ def test_slices_hold_what_their_rules_say(tmp_path: Path) -> None:
     told = contest({"m": untrained(tmp_path / "m", LENGTH)})
     long = [2 + n % 9 for n in range(24)]
     rows = held_out([2, 3, 4], [5, 6, 7, 8, 9, 10, 29], long, kinds=[[1, 1, 3], [1] * 7, [1] * 24])
-    ((_, found),) = rank_tile(rows, told.rankers("test"), told)
+    ((_, found),) = rank_tile(rows, [*told.by_model(), *told.by_popularity("test")], told)
     of_case: dict[str, set[str]] = {}
     users = rows.column("user_id").to_pylist()
     for pair, number in zip(found.pair_Q.tolist(), found.slice_Q.tolist(), strict=True):
@@ -163,6 +162,43 @@ def test_slices_hold_what_their_rules_say(tmp_path: Path) -> None:
         "u1": {"all", "novel", "users light", "items tail", "event view"},
         "u2": {"all", "repeat", "users heavy", "items head", "event view"},
     }
+
+
+def test_slices_of_a_step_know_nothing_of_the_steps_after_it(tmp_path: Path) -> None:
+    how = HeldOut("sessions", None, 5 * MINUTE, 7 * MINUTE)
+    plan = CutPlan(DAY, 16, 16, 1, 7, how)
+    past, minutes = [2, 3, 4, *range(5, 29)], [[0, 1, 2, *range(8, 32)]]
+    categories = [-1] * 2 + [7] * 20 + [8] * (VOCABULARY - 22)
+    rows = of_split(
+        cut_windows(histories(past, minutes=minutes), plan, catalogue(VOCABULARY, categories=categories)), "test"
+    )
+    told = contest({"m": untrained(tmp_path / "m", 16)}, cases_per_row=16)
+    ((_, found),) = rank_tile(rows, [*told.by_model(), *told.by_popularity("test")], told)
+    named: dict[int, set[str]] = {}
+    for pair, number in zip(found.pair_Q.tolist(), found.slice_Q.tolist(), strict=True):
+        named.setdefault(int(found.case_P[pair]), set()).add(NAMES[number])
+    before = [past.index(int(item)) for item in rows.column("relevant_idxs")[0].as_py()]
+    assert before[0] == 11 and before[-1] == 26
+    for case, num in enumerate(before):
+        assert (("users light" in named[case]), ("users heavy" in named[case])) == (num <= 20, num > 20)
+        known = past[10:num]  # what the window shows
+        if len(known) >= 10:
+            is_shift = not {categories[item] for item in known[-5:]} & {categories[item] for item in known[:-5]}
+            assert ("interest shift" in named[case]) == is_shift
+        else:
+            assert not {"interest shift", "interest steady"} & named[case]
+    assert any("interest shift" in names for names in named.values())
+
+
+def test_steps_are_ranked_among_items_that_are_not_the_users_own_and_others_each_time(tmp_path: Path) -> None:
+    how = HeldOut("sessions", None, 5 * MINUTE, 7 * MINUTE)
+    rows = held_out([2, 3, 4, 5, 6, 7, 8], how=how, minutes=[[0, 1, 2, 8, 9, 10, 11]])
+    told = contest({}, cases_per_row=LENGTH, drawn=12)
+    cases = cases_of(rows, by_steps=True)
+    drawn = _drawn(rows, cases, 12, told).tolist()
+    assert len(drawn) == 2
+    assert not {item for items in drawn for item in items} & {2, 3, 4, 5, 6, 7}
+    assert set(drawn[0]) != set(drawn[1])
 
 
 def test_head_and_tail_hold_their_share_of_events() -> None:

@@ -35,7 +35,9 @@ def night(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path
     write_sample(folder / "sample", SIZE)
     prepare_night(spark, lake, folder / "sample", DAY - 1)
     add_model(spark, lake, DAY - 1, "second")
-    run_job(spark, "recommend", "--lake", lake, "--date", f"2024-03-0{DAY - 1}", *LENIENT)
+    earlier(spark, lake, "recommend", *LENIENT)
+    earlier(spark, lake, "window")
+    earlier(spark, lake, "evaluate")
     prepare_night(spark, lake, folder / "sample", DAY)
     run(spark, lake, "window")
     add_model(spark, lake, DAY, "first")
@@ -52,6 +54,10 @@ def run(spark: SparkSession, lake: Path, job: str, *more: str) -> Run:
     return run_job(spark, job, "--lake", lake, "--date", f"2024-03-0{DAY}", *more)
 
 
+def earlier(spark: SparkSession, lake: Path, job: str, *more: str) -> Run:
+    return run_job(spark, job, "--lake", lake, "--date", f"2024-03-0{DAY - 1}", *more)
+
+
 def refused(spark: SparkSession, lake: Path, told: str, *more: str) -> None:
     """Check that evaluating is refused and leaves the figures as they were."""
     before = commits(lake).get("metrics")
@@ -60,16 +66,29 @@ def refused(spark: SparkSession, lake: Path, told: str, *more: str) -> None:
     assert commits(lake).get("metrics") == before
 
 
+def of_night(lake: Path) -> pl.DataFrame:
+    return table(lake, "metrics").filter(run_date=date(2024, 3, DAY))
+
+
+def test_figures_of_a_date_stay_what_they_were_when_later_nights_have_come(spark: SparkSession, lake: Path) -> None:
+    before = table(lake, "metrics")
+    assert set(before["run_date"]) == {date(2024, 3, DAY - 1)}
+    keys = [name for name in before.columns if name not in ("value", "low", "high")]
+    earlier(spark, lake, "evaluate", "--set", "evaluate.top_k=[20,5]")
+    again = table(lake, "metrics")
+    assert again.sort(keys).equals(before.sort(keys))
+
+
 def test_figures_come_by_protocol_slice_and_cut_off(spark: SparkSession, lake: Path) -> None:
     found = run(spark, lake, "evaluate")
-    rows = table(lake, "metrics").filter(pl.col("protocol").str.starts_with("leave"))
+    rows = of_night(lake).filter(pl.col("protocol").str.starts_with("leave"))
     assert set(rows["protocol"]) == {"leave_one_out_full", "leave_one_out_sampled_999"}
     assert set(rows["metric"]) == {"hr", "recall", "precision", "ndcg", "mrr", "map"}
     assert set(rows["k"]) == {5, 10, 20}
     categories = {name for name in rows["slice"] if name.startswith("category ")}
     assert categories <= {f"category {name}" for name in table(lake, "items")["category"].drop_nulls()}
     assert {"all", "novel", "users light", "items head", "event view"} < set(rows["slice"]) - categories
-    windows = table(lake, "windows").filter(split="test")
+    windows = table(lake, "windows").filter(split="test", run_date=date(2024, 3, DAY))
     whole = rows.filter(slice="all", protocol="leave_one_out_full", metric="hr", k=10)
     assert set(whole["num_users"]) == {len(windows)} == {found.rows_in}
     repeat = windows.filter(pl.col("relevant_idxs").list.first().is_in(pl.col("seen_idxs")))
@@ -89,8 +108,9 @@ def test_figures_come_by_protocol_slice_and_cut_off(spark: SparkSession, lake: P
 
 def test_lists_are_judged_by_what_they_are_like_and_by_what_users_did_since(spark: SparkSession, lake: Path) -> None:
     run(spark, lake, "evaluate")
-    metrics = table(lake, "metrics").filter(k=10)
-    assert set(metrics["run_date"]) == {date(2024, 3, DAY)}
+    of_lists = of_night(lake).filter(pl.col("protocol").is_in(["published", "realised"]))
+    assert set(of_lists["k"]) == {5, 10}, "lists have ten places"
+    metrics = of_lists.filter(k=10)
     lists, items = table(lake, "recommendations"), table(lake, "items")
     tonight = lists.filter(run_date=date(2024, 3, DAY))
     found = {row["metric"]: row for row in metrics.filter(protocol="published").to_dicts()}
@@ -103,7 +123,8 @@ def test_lists_are_judged_by_what_they_are_like_and_by_what_users_did_since(spar
     assert found["novelty"]["model_version"] == "first"
 
     before = lists.filter(run_date=date(2024, 3, DAY - 1))
-    done = table(lake, "events").filter(pl.col("event_date") == date(2024, 3, DAY), pl.col("item_id").is_not_null())
+    events = table(lake, "events").filter(pl.col("item_id").is_not_null())
+    done = events.filter(pl.col("event_date") == date(2024, 3, DAY), pl.col("event_type") != "remove")
     taken = done.select("user_id", "item_id").unique().join(before.select("user_id").unique(), on="user_id")
     hits = taken.join(before, on=["user_id", "item_id"])
     of_all = metrics.filter(protocol="realised", slice="all")
@@ -114,18 +135,27 @@ def test_lists_are_judged_by_what_they_are_like_and_by_what_users_did_since(spar
     assert realised["hr"]["value"] > 0
     assert (realised["hr"]["num_users"], realised["hr"]["model_version"]) == (users, "second")
     assert set(realised) == {"hr", "recall", "precision", "ndcg", "mrr", "map", "serendipity"}
+    touched = events.filter(pl.col("event_date") < date(2024, 3, DAY)).select("user_id", "item_id").unique()
+    for name, how in (("repeat", "semi"), ("novel", "anti")):
+        of_slice = taken.join(touched, on=["user_id", "item_id"], how=how)
+        row = metrics.filter(protocol="realised", slice=name, metric="hr").row(0, named=True)
+        assert row["num_users"] == of_slice["user_id"].n_unique()
 
 
 def test_a_model_is_compared_with_another_on_the_same_users(spark: SparkSession, lake: Path) -> None:
-    run(spark, lake, "evaluate", "--against", "second")
-    rows = table(lake, "metrics").filter(slice="all", metric="ndcg", k=20, protocol="leave_one_out_full")
+    add_model(spark, lake, DAY - 1, "third")
+    run(spark, lake, "evaluate", "--against", "third")
+    rows = of_night(lake).filter(slice="all", metric="ndcg", k=20, protocol="leave_one_out_full")
     found = {(row["model_version"], row["against"]): row for row in rows.to_dicts()}
-    assert set(found) == {("first", ""), ("second", ""), ("popular", ""), ("first", "second"), ("first", "popular")}
+    others = ("third", "second", "popular")
+    assert set(found) == {(name, "") for name in ("first", *others)} | {("first", name) for name in others}, (
+        "the model of the night before without being asked for"
+    )
     difference = found["first", "second"]
     assert difference["value"] == pytest.approx(found["first", ""]["value"] - found["second", ""]["value"])
     assert difference["low"] < difference["value"] < difference["high"]
     assert len({row["num_users"] for row in found.values()}) == 1
-    refused(spark, lake, "model third: is not in the lake's models", "--against", "third")
+    refused(spark, lake, "model fourth: is not in the lake's models", "--against", "fourth")
     add_model(spark, lake, DAY + 1, "later")
     refused(spark, lake, "model later: trained for 2024-03-04, after 2024-03-03", "--against", "later")
 
@@ -146,7 +176,7 @@ def test_windows_whose_training_part_reaches_what_is_held_out_are_refused(spark:
     (file,) = (
         file
         for file in deltalake.DeltaTable(lake / "windows").file_uris()
-        if "/train-" in file and held["user_id"] in pq.read_table(file)["user_id"].to_pylist()
+        if f"run_date=2024-03-0{DAY}/train-" in file and held["user_id"] in pq.read_table(file)["user_id"].to_pylist()
     )
     rows = pq.ParquetFile(file).read()
     frame = rows.to_pydict()

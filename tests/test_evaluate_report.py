@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
+from sparkrec.arguments import parse
 from sparkrec.config import load_settings
 from sparkrec.errors import SparkrecError
-from sparkrec.evaluate.report.write import write_report
+from sparkrec.evaluate.report import plots
+from sparkrec.evaluate.report.gather import gather
+from sparkrec.evaluate.report.write import reported, write_report
 from sparkrec.lake import Lake
 from tests.running import run_job, table
 from tests.test_evaluate_job import DAY, lake, night  # noqa: F401 fixtures
@@ -21,7 +24,8 @@ SECTIONS = ("happened", "good", "healthy", "people", "cost")
 
 def page(spark: SparkSession, root: Path, day: date = NIGHT) -> str:
     settings = load_settings("conf/local.yaml", [], lake=str(root))
-    found = write_report(Lake(spark, str(root)), day, settings).read_text()
+    told = gather(Lake(spark, str(root)), day, settings)
+    found = write_report(told, str(root)).read_text()
     assert all(f'id="{name}"' in found and f'href="#{name}"' in found for name in SECTIONS)
     loaded = re.findall(r'(?:src|href)="(?!#)([^"]*)"|url\((?!#)([^)]*)\)|@import', found)
     assert not [link for link in loaded if any(link)], "nothing is loaded from anywhere"
@@ -45,17 +49,50 @@ def test_the_report_as_json_has_the_numbers(spark: SparkSession, lake: Path) -> 
     run_job(spark, "evaluate", "--lake", lake, "--date", str(NIGHT), "--format", "json")
     told = json.loads((lake / "_reports" / f"{NIGHT}.json").read_text())
     assert told["version"] == "first"
-    assert len(told["metrics"]) == len(table(lake, "metrics"))
+    assert len(told["metrics"]) == len(table(lake, "metrics").filter(run_date=NIGHT))
     assert len(told["people"]) == 10
     assert told["stages"]["evaluate"]["status"] == "complete"
+    assert {limit["is_kept"] for limit in told["limits"]} == {True}
+
+
+def test_names_that_look_like_formulas_or_markup_are_shown_as_they_are() -> None:
+    odd = {"from $5_^$ up": 3, "<script>alert(1)</script>": 2, "a.very.long.path.of.categories.that.has.no.end": 1}
+    found = plots.bars(odd, "rows")
+    assert "from $5_^$ up" in found and "<script>" not in found
+    assert "…" in found and "that.has.no.end" in found
+
+
+def test_a_report_that_cannot_be_written_ends_nothing(
+    spark: SparkSession,
+    lake: Path,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (lake / "_reports").rename(lake / "_reports_of_before")
+    (lake / "_reports").write_text("a file")
+    with reported(str(lake), spark, parse("evaluate", "", ["--lake", str(lake), "--date", str(NIGHT)])):
+        pass
+    assert "report: not written, FileExistsError" in capsys.readouterr().out
+
+
+def test_a_refused_command_says_so_on_the_page_and_leaves_a_good_night_good(spark: SparkSession, lake: Path) -> None:  # noqa: F811
+    with pytest.raises(SparkrecError, match="model typo"):
+        run_job(spark, "evaluate", "--lake", lake, "--date", str(NIGHT), "--against", "typo")
+    found = (lake / "_reports" / f"{NIGHT}.html").read_text()
+    assert "Published: " in found and "was refused: model typo" in found
+    assert "Failed" not in found
+    with pytest.raises(SparkrecError):
+        run_job(spark, "evaluate", "--lake", lake, "--date", "2024-03-09")
+    assert "Nothing is published (" in (lake / "_reports" / "2024-03-09.html").read_text()
 
 
 def test_nights_that_failed_or_never_were_make_a_page_too(spark: SparkSession, lake: Path, tmp_path: Path) -> None:  # noqa: F811
     strict = ("--set", "recommend.min_coverage=1")
     with pytest.raises(SparkrecError, match="not published"):
         run_job(spark, "recommend", "--lake", lake, "--date", str(NIGHT), *strict)
-    assert "Failed in recommend" in page(spark, lake)
+    found = page(spark, lake)
+    assert "Failed in recommend" in found
+    assert "not reached" in found and "at least 1.0" in found, "the limit of that run, not of whoever writes the page"
     nothing = page(spark, tmp_path / "empty")
-    assert "Nothing is published, prepare has not run" in nothing
+    assert "Nothing is published (prepare has not run)" in nothing
     assert "No stage has left a record" in nothing
     assert "Nothing is published" in page(spark, lake, date(2024, 3, 9))

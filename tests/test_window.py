@@ -171,8 +171,8 @@ def test_a_cut_by_date_shows_training_nothing_of_the_periods() -> None:
 
 def test_who_did_nothing_before_a_period_has_no_target_in_it() -> None:
     rows = by_date([5, 6], [5, 6], [1, 7], minutes=[[10, 11], [2, 20], [12, 13]], validation=10, test=20)
-    assert set(rows) == {("u1", 0), ("u2", 1)}
-    assert rows["u2", 1]["item_idxs"] == [0, 0, 0, 1], "a search in the period, before the item"
+    assert set(rows) == {("u1", 0)}
+    assert set(by_date([1, 7], minutes=[[9, 12]], validation=10, test=20)) == {("u0", 1)}, "a search is something"
 
 
 def test_prices_and_categories_run_parallel_to_the_items() -> None:
@@ -291,6 +291,28 @@ def test_a_cut_by_date_wants_all_items_of_the_period() -> None:
     assert rows["u0", 2]["relevant_idxs"] == rows["u0", 2]["seen_idxs"] == []
 
 
+def test_who_only_looked_in_a_period_before_buying_is_shown_nothing_of_the_period() -> None:
+    how = HeldOut("date", (3,), 10 * MINUTE, 20 * MINUTE)
+    plan = CutPlan(PLAN.run_date, LENGTH, LENGTH, 2, 7, how)
+    kinds, minutes = [[1, 1, 1, 1, 3, 1, 3], [1, 1, 3]], [[0, 1, 10, 20, 21, 22, 23], [20, 21, 22]]
+    batch = histories([2, 3, 4, 5, 5, 6, 3], [7, 8, 8], kinds=kinds, minutes=minutes)
+    rows = {(row["user_id"], row["window_no"]): row for row in cut_windows(batch, plan, catalogue(20)).to_pylist()}
+    assert set(rows) == {("u0", 0), ("u0", 2)}, "nothing was bought in validation, and u1 did nothing before"
+    assert (rows["u0", 0]["item_idxs"], rows["u0", 0]["target_idxs"]) == ([0, 2, 3, 4], [0, 0, 0, 0])
+    assert (rows["u0", 0]["relevant_idxs"], rows["u0", 0]["seen_idxs"]) == ([5, 3], [2, 3, 4])
+    assert rows["u0", 0]["relevant_repeats"] == [0, 1], "5 was looked at within the period only"
+
+
+def test_repeats_are_told_from_the_whole_past() -> None:
+    last = cut_windows(histories([9, 2, 3, 4, 5, 6, 9], [2, 3, 4, 5]), PLAN, catalogue(20, 9)).to_pylist()
+    found = {(row["user_id"], row["window_no"]): row["relevant_repeats"] for row in last if row["window_no"] < 2}
+    assert found == {("u0", 0): [1], ("u0", 1): [0], ("u1", 0): [0], ("u1", 1): [0]}, "rare, and beyond the window"
+    minutes = [[0, *range(20, 28)]]
+    plan = CutPlan(PLAN.run_date, LENGTH, LENGTH, 2, 7, HeldOut("sessions", None, 10 * MINUTE, 20 * MINUTE))
+    steps = cut_windows(histories([2, 7, 3, 4, 8, 5, 9, 7, 6], minutes=minutes), plan, catalogue(20, 7)).to_pylist()
+    assert (steps[0]["relevant_idxs"], steps[0]["relevant_repeats"]) == ([5, 7, 6], [0, 1, 0])
+
+
 def test_steps_of_sessions_are_held_out_but_for_their_first_events() -> None:
     # Sessions are of three events: 2 3 4, 5 1 6, 7 8 9.
     minutes = [[0, 1, 2, 10, 11, 12, 20, 21, 22]]
@@ -301,7 +323,7 @@ def test_steps_of_sessions_are_held_out_but_for_their_first_events() -> None:
     assert (rows[1]["item_idxs"], rows[1]["target_idxs"]) == ([3, 4, 5, 1], [0, 0, 0, 6]), "a search is no step"
     assert (rows[2]["item_idxs"], rows[2]["target_idxs"]) == ([0, 0, 2, 3], [0, 0, 3, 4])
     assert (rows[0]["relevant_idxs"], rows[0]["relevant_types"]) == ([8, 9], [1, 1])
-    assert rows[0]["seen_idxs"] == [2, 3, 4, 5, 6, 7]
+    assert rows[0]["seen_idxs"] == [2, 3, 4, 5, 6, 7, 8]
     long = cut_windows(histories(list(range(2, 12)), minutes=[[0, *range(20, 29)]]), plan, catalogue(20)).to_pylist()
     assert long[0]["target_idxs"] == [7, 0, 9, 10]
     assert long[0]["relevant_idxs"] == [7, 9, 10], "steps that the window has no room for are nowhere"

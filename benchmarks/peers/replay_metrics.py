@@ -24,6 +24,7 @@ def main(folder: Path, top_k: list[int], kind: str) -> None:
     if kind == "spark":
         from pyspark.sql import SparkSession
 
+        os.environ["PYSPARK_PYTHON"] = sys.executable  # its functions run in Python
         builder = SparkSession.builder.master(f"local[{min(2, os.cpu_count() or 1)}]").config(
             "spark.driver.memory", "8g"
         )

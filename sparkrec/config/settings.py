@@ -24,6 +24,8 @@ HOW_NOT_WHAT: dict[str, set[str]] = {
 }  # fmt: skip
 """Settings by section that do not make another model (another version, or one that a checkpoint does not fit), or other
 lists."""
+GATE_K = 10
+"""The cut-off by which candidates pass or not, and which stands in headlines."""
 Strategy = Literal["uniform", "popularity", "category", "viewed"]
 Kind = Literal["view", "cart", "purchase", "favourite", "remove"]
 """Kinds of events that have an item."""
@@ -92,7 +94,7 @@ class WindowSettings(Section):
     """Events an item needs; rarer ones are 'unknown' to the model and never recommended by it."""
     held_out: Literal["last_items", "date", "sessions"] = "last_items"
     """What is held out: users' last two items, the items of the last two periods, or the steps of their sessions."""
-    held_out_events: list[Kind] = Field(["view", "cart", "purchase", "favourite", "remove"], min_length=1)
+    held_out_events: list[Kind] = Field(["view", "cart", "purchase", "favourite"], min_length=1)
     """Kinds of events that may be held out; [purchase] holds out what was bought last."""
     held_out_days: PositiveInt = 1
     """Days of the test period, which ends with the run's date, and of the validation period before it."""
@@ -237,13 +239,18 @@ class RecommendSettings(Section):
 
 class EvaluateSettings(Section):
     top_k: list[PositiveInt] = Field([5, 10, 20], min_length=1)
-    """Cut-offs of the metrics."""
+    """Cut-offs of the metrics; 10 is always among them."""
     drawn_items: NonNegativeInt = 999
     """Random items to rank targets among, beside the ranking among all items; 0 leaves that out."""
     categories: NonNegativeInt = 10
     """Largest categories that have figures of their own."""
     tile_users: PositiveInt = 64
     """Users ranked together against the whole catalogue."""
+
+    @field_validator("top_k", mode="after")
+    @classmethod
+    def ten_is_a_cut_off(cls, value: list[int]) -> list[int]:
+        return sorted({GATE_K, *value})
 
 
 class Settings(Section):

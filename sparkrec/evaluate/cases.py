@@ -15,7 +15,7 @@ from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.sequences import SPAN, Ints, flatten, hide_unknown, is_in, sorted_set
 from sparkrec.tables import PAD
 
-CASE_COLUMNS = ("item_idxs", "target_idxs", "seen_idxs", "relevant_idxs", "relevant_types")
+CASE_COLUMNS = ("item_idxs", "target_idxs", "seen_idxs", "relevant_idxs", "relevant_types", "relevant_repeats")
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class Cases:
     """Code of the kind of event."""
     is_repeat_P: Ints
     """1 where the user had touched the item before."""
+    own_keys: Ints
+    """SPAN * case + item, ascending: what the user touched or is to be found, which is never drawn."""
 
     def to(self, device: torch.device) -> "Cases":
         """Return the cases with what is sought where a model is."""
@@ -45,32 +47,34 @@ def cases_of(tile: pa.RecordBatch, by_steps: bool) -> Cases:
     """
     item_P, starts, ends = flatten(tile.column("relevant_idxs"))
     row_P = np.repeat(np.arange(len(tile)), ends - starts)
-    type_P = flatten(tile.column("relevant_types"))[0]
+    type_P, is_repeat_P = (flatten(tile.column(name))[0] for name in ("relevant_types", "relevant_repeats"))
     seen, starts, ends = flatten(tile.column("seen_idxs"))
-    seen_keys = sorted_set(np.repeat(np.arange(len(tile)), ends - starts) * SPAN + seen)
-    if by_steps:
-        return _steps(tile, row_P, item_P, type_P, seen_keys)
-    return _rows(len(tile), row_P, item_P, type_P, seen_keys)
+    seen_keys = np.repeat(np.arange(len(tile)), ends - starts) * SPAN + seen
+    own_keys = sorted_set(np.concatenate([seen_keys, row_P * SPAN + item_P]))
+    of_rows = _steps if by_steps else _rows
+    return of_rows(tile, row_P * SPAN + item_P, type_P, is_repeat_P, own_keys)
 
 
-def _rows(num_rows: int, row_P: Ints, item_P: Ints, type_P: Ints, seen_keys: Ints) -> Cases:
+def _rows(tile: pa.RecordBatch, key_P: Ints, type_P: Ints, is_repeat_P: Ints, own_keys: Ints) -> Cases:
     # The first event on an item tells its kind.
-    keys, first = np.unique(row_P * SPAN + item_P, return_index=True)
-    left_out = sorted_set(np.concatenate([seen_keys, keys]))
+    keys, first = np.unique(key_P, return_index=True)
     asked = np.unique(keys // SPAN)
-    number_B = np.searchsorted(asked, np.arange(num_rows))
-    left_out = left_out[is_in(asked, left_out // SPAN)]
-    sought = _sought(number_B[keys // SPAN], keys % SPAN, number_B[left_out // SPAN], left_out % SPAN)
-    return Cases(asked, None, sought, type_P[first], is_in(seen_keys, keys).astype(np.int64))
+    number_B = np.searchsorted(asked, np.arange(len(tile)))
+    own_keys = own_keys[is_in(asked, own_keys // SPAN)]
+    own_case, own_item = number_B[own_keys // SPAN], own_keys % SPAN
+    sought = _sought(number_B[keys // SPAN], keys % SPAN, own_case, own_item)
+    return Cases(asked, None, sought, type_P[first], is_repeat_P[first], own_case * SPAN + own_item)
 
 
-def _steps(tile: pa.RecordBatch, row_P: Ints, item_P: Ints, type_P: Ints, seen_keys: Ints) -> Cases:
-    target_BL, item_BL = matrix(tile.column("target_idxs")).numpy(), matrix(tile.column("item_idxs")).numpy()
-    row_C, position_C = np.nonzero(target_BL != PAD)
-    case = np.arange(len(row_C))
-    earlier_CL = (item_BL[row_C] == item_P[:, None]) & (np.arange(item_BL.shape[1]) <= position_C[:, None])
-    is_repeat = earlier_CL.any(axis=1) | is_in(seen_keys, row_P * SPAN + item_P)
-    return Cases(row_C, position_C, _sought(case, item_P, case, item_P), type_P, is_repeat.astype(np.int64))
+def _steps(tile: pa.RecordBatch, key_P: Ints, type_P: Ints, is_repeat_P: Ints, own_keys: Ints) -> Cases:
+    row_C, position_C = np.nonzero(matrix(tile.column("target_idxs")).numpy() != PAD)
+    case, item_P = np.arange(len(row_C)), key_P % SPAN
+    first, end = (np.searchsorted(own_keys, (row_C + more) * SPAN) for more in (0, 1))
+    own_case = np.repeat(case, end - first)
+    own = np.arange(len(own_case)) - np.repeat(np.cumsum(end - first) - (end - first), end - first)
+    own_item = own_keys[first[own_case] + own] % SPAN
+    sought = _sought(case, item_P, case, item_P)
+    return Cases(row_C, position_C, sought, type_P, is_repeat_P, own_case * SPAN + own_item)
 
 
 def _sought(*pairs: Ints) -> Sought:

@@ -4,25 +4,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from pyspark.sql import DataFrame
 
 from sparkrec.config.settings import Settings
 from sparkrec.evaluate.protocols import protocol_of
 from sparkrec.evaluate.ranked import figures_of_ranks
 from sparkrec.evaluate.rankers import Popularity, Ranker, ranker_of
-from sparkrec.evaluate.ranks import SharedScores
 from sparkrec.evaluate.slices import Slices, slices_of, without_categories
 from sparkrec.evaluate.sums import Sums
 from sparkrec.models.published import evaluated
 from sparkrec.models.store import has_model, load_model, read_card
 from sparkrec.sequences import Ints
-from sparkrec.tables import FIRST_ITEM
+from sparkrec.window.held_out import LATELY_DAYS
 
-CHAMPION, POPULAR = "champion", "popular"
+CHAMPION, POPULAR, POPULAR_LATELY = "champion", "popular", f"popular_{LATELY_DAYS}_days"
 """Names of contestants that are not a model's version."""
-GATE_K = 10
-"""The cut-off by which candidates pass or not."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +27,8 @@ class Contest:
 
     models: Mapping[str, str]
     """Folders by name; the first is compared with all others and with most-popular, pairwise."""
-    popularity: Mapping[str, Ints]
-    """Events by item index that may be known before a split's targets, (V,)."""
+    popularity: Mapping[str, Mapping[str, Ints]]
+    """By name of a most-popular and by split: events by item index that may be known before the targets, (V,)."""
     slices: Slices
     protocols: Mapping[str, int]
     """By name how many items are drawn to rank among, 0 for all items."""
@@ -48,7 +44,7 @@ class Contest:
 
     @property
     def contestants(self) -> list[str]:
-        return [*self.models, POPULAR]
+        return [*self.models, *self.popularity]
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
@@ -63,14 +59,14 @@ class Contest:
         """Rows ranked together, so that there are about `tile_users` cases; a row has at most one per position."""
         return max(1, self.tile_users // self.cases_per_row)
 
-    def rankers(self, split: str) -> list[Ranker]:
-        """Return what ranks for every contestant, with the weights of all models in memory."""
-        models = [load_model(folder) for folder in self.models.values()]
+    def by_model(self) -> list[Ranker]:
+        """Return what ranks by the models, with the weights of all in memory."""
         tile_cases = self.tile_rows * self.cases_per_row
-        score_V = torch.from_numpy(self.popularity[split]).double()
-        score_V[:FIRST_ITEM] = -torch.inf
-        by_model = [ranker_of(model, max(self.top_k), tile_cases) for model in models]
-        return [*by_model, Popularity(SharedScores(score_V))]
+        return [ranker_of(load_model(folder), max(self.top_k), tile_cases) for folder in self.models.values()]
+
+    def by_popularity(self, split: str) -> list[Ranker]:
+        """Return what ranks by most-popular, of each kind."""
+        return [Popularity(counts[split]) for counts in self.popularity.values()]
 
     def sums(self) -> Sums:
         """Return empty sums for one split and protocol."""
@@ -78,43 +74,58 @@ class Contest:
 
 
 def contest_of(
-    models: Mapping[str, Path], popularity: Mapping[str, Ints], items: DataFrame, settings: Settings
+    models: Mapping[str, Path],
+    popularity: Mapping[str, Ints],
+    lately: Mapping[str, Ints],
+    items: DataFrame,
+    settings: Settings,
 ) -> Contest:
     """Return the contest of models, by name their folders, and most-popular, by every protocol of the settings.
 
-    In   popularity: see `popularity_by_split`. items: item_idx, category.
+    In   popularity: see `popularity_by_split`. lately: likewise, of the last days, or nothing. items: item_idx,
+         category.
     """
     evaluate, window = settings.evaluate, settings.window
     drawn = [0, evaluate.drawn_items] if evaluate.drawn_items else [0]
     return replace(
         gate_of(models, popularity, settings),
+        popularity={POPULAR: popularity} | ({POPULAR_LATELY: lately} if lately else {}),
         slices=slices_of(popularity["test"], items, evaluate.categories),
         protocols={protocol_of(window, num): num for num in drawn},
-        top_k=evaluate.top_k,
     )
 
 
 def gate_of(models: Mapping[str, Path], popularity: Mapping[str, Ints], settings: Settings) -> Contest:
-    """Return the contest in the ranking among all items alone, without categories, at the gate's cut-off too."""
+    """Return the contest in the ranking among all items alone, without categories."""
     return Contest(
         models={name: str(folder) for name, folder in models.items()},
-        popularity=popularity,
+        popularity={POPULAR: popularity},
         slices=without_categories(popularity["test"]),
         protocols={protocol_of(settings.window): 0},
         cases_per_row=settings.window.length if settings.window.held_out == "sessions" else 1,
-        top_k=sorted({GATE_K, *settings.evaluate.top_k}),
+        top_k=settings.evaluate.top_k,
         tile_users=settings.evaluate.tile_users,
         seed=settings.run.seed,
     )
 
 
-def with_champion(version: str, folder: Path, champion: Path | None) -> dict[str, Path]:
-    """Return a new model and the champion, by name; of a champion that was refit, its first training.
+def with_champion(models: Mapping[str, Path], champion: Path | None, name: str = "") -> dict[str, Path]:
+    """Return contestants and, under a name or else its version, the champion; of one that was refit the first training.
 
     A champion never trained on what is held out now, for it is older; one whose training held out something else may
-    have, and does not take part.
+    have, and does not take part. Nor does one that is among them already.
     """
     first = evaluated(champion) if champion else None
-    if first is None or not has_model(first) or read_card(first).held_out != read_card(folder).held_out:
-        return {version: folder}
-    return {version: folder, CHAMPION: first}
+    if first is None or first in models.values() or not has_model(first):
+        return dict(models)
+    is_comparable = all(read_card(first).held_out == read_card(folder).held_out for folder in models.values())
+    return {**models, name or first.name: first} if is_comparable else dict(models)
+
+
+def in_words(contestants: Mapping[str, Path], champion: Path | None) -> str:
+    """Return a remark where the champion had to stay out, so that nobody takes it for beaten."""
+    if champion is None or CHAMPION in contestants:
+        return ""
+    return (
+        f"; not compared with champion {champion.name}, whose training held out something else or whose files are gone"
+    )

@@ -6,6 +6,8 @@ it.
 C cases   M items per case
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from sparkrec.sequences import SPAN, Ints, is_in
@@ -15,21 +17,18 @@ SPARE = 1.3
 """So many times M numbers are drawn at first; some fall twice, or on items of the user."""
 
 
-def draw_items(
-    window_id_C: Ints, own_case_X: Ints, own_item_X: Ints, num: int, vocabulary_size: int, seed: int
-) -> Ints:
+def draw_items(seed_C: Sequence[Sequence[int]], own_keys: Ints, num: int, vocabulary_size: int) -> Ints:
     """Return (C, M): `num` different items, each as likely as any other that is not the case's own; where a catalogue
     is smaller, all that there are, and PAD after them.
 
-    In   own_case_X, own_item_X: items that must not be drawn: touched before, or to be found.
+    In   seed_C: numbers that are a case's alone. own_keys: see `Cases`.
     """
-    own_keys = np.unique(own_case_X * SPAN + own_item_X)
     own_keys = own_keys[own_keys % SPAN < vocabulary_size]
     num_items = vocabulary_size - FIRST_ITEM
-    drawn_CM = np.full((len(window_id_C), num), PAD)
-    for case, window_id in enumerate(window_id_C.tolist()):
+    drawn_CM = np.full((len(seed_C), num), PAD)
+    for case, numbers in enumerate(seed_C):
         first, end = np.searchsorted(own_keys, [case * SPAN, (case + 1) * SPAN])
-        random = np.random.default_rng([seed, window_id])
+        random = np.random.default_rng(numbers)
         drawn = _draw(random, own_keys[first:end] % SPAN, min(num, num_items - (end - first)), num_items)
         drawn_CM[case, : len(drawn)] = drawn
     return drawn_CM

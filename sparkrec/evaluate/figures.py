@@ -16,6 +16,8 @@ FIGURES = (
     " value double, low double, high double, num_users long"
 )
 """A row is one figure: a mean over cases, its 95 % interval over users where it has one, and the users measured."""
+ROUNDING = 1e-12
+"""Squares that differ by this share are the same."""
 NORMAL_95 = 1.959963984540054
 """Quantile of the normal distribution that leaves 2.5 % beyond it."""
 
@@ -25,7 +27,7 @@ def summed(sums: DataFrame) -> DataFrame:
 
     The value is the mean over cases, as protocols have it. A user's cases are not independent, so the interval is that
     of a ratio of sums over users (Cochran, Sampling Techniques, 1977, section 6.3); with one case per user it is the
-    usual one. A single user has no interval.
+    usual one. A single user has no interval, nor have users who all gain the same: that tells nothing of the spread.
 
     In   sums: rows of SUMS.
     """
@@ -41,7 +43,7 @@ def summed(sums: DataFrame) -> DataFrame:
     )
     variance = F.greatest(squares, F.lit(0.0)) * F.col("users") / (F.col("users") - 1)
     margin = NORMAL_95 * F.sqrt(variance) / F.col("cases")
-    has_interval = F.col("users") > 1
+    has_interval = (F.col("users") > 1) & (squares > ROUNDING * F.col("squared_gain"))
     return with_value.select(
         *KEYS,
         "value",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
@@ -40,16 +41,17 @@ def sums_of_held_out(windows: DataFrame, contest: Contest) -> DataFrame:
 def _summer(contest: Contest) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def add_up(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         torch.set_num_threads(1)
-        entrants: dict[str, list[Ranker]] = {}
+        by_model = contest.by_model()
+        rankers: dict[str, list[Ranker]] = {}
         found: dict[tuple[str, str], Sums] = {}
         for batch in batches:
             for split in pc.unique(batch.column("split")).to_pylist():
-                if split not in entrants:
-                    entrants[split] = contest.rankers(split)
+                if split not in rankers:
+                    rankers[split] = [*by_model, *contest.by_popularity(split)]
                 rows = batch.filter(pc.equal(batch.column("split"), split))
                 for start in range(0, len(rows), contest.tile_rows):
                     tile = rows.slice(start, contest.tile_rows)
-                    for protocol, ranked in rank_tile(tile, entrants[split], contest):
+                    for protocol, ranked in rank_tile(tile, rankers[split], contest):
                         gains = gains_of_ranks(ranked, len(contest.slices.names), contest.pairs, contest.top_k)
                         found.setdefault((split, protocol), contest.sums()).add(*gains)
         for (split, protocol), sums in found.items():
@@ -74,6 +76,8 @@ def rank_tile(tile: pa.RecordBatch, rankers: Sequence[Ranker], contest: Contest)
 
 
 def _drawn(tile: pa.RecordBatch, cases: Cases, num: int, contest: Contest) -> Tensor:
-    window_id_C, sought = tile.column("window_id").to_numpy()[cases.row_C], cases.sought
-    left_out = sought.case_X.numpy(), sought.item_X.numpy()
-    return torch.from_numpy(draw_items(window_id_C, *left_out, num, contest.vocabulary_size, contest.seed))
+    window_id_C = tile.column("window_id").to_numpy()[cases.row_C]
+    # Steps are counted from the last one, as positions are: windows of another length draw the same for them.
+    step_C = np.zeros_like(window_id_C) if cases.position_C is None else contest.cases_per_row - 1 - cases.position_C
+    seed_C = [(contest.seed, *numbers) for numbers in zip(window_id_C.tolist(), step_C.tolist(), strict=True)]
+    return torch.from_numpy(draw_items(seed_C, cases.own_keys, num, contest.vocabulary_size))

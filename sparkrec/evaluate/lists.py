@@ -21,16 +21,27 @@ def by_user(lists: DataFrame) -> DataFrame:
     return of_user.select("user_id", F.col("places.item_idx").alias("item_idxs"), F.col("places.rank").alias("ranks"))
 
 
-def with_deeds(lists: DataFrame, deeds: DataFrame) -> DataFrame:
-    """Return LIST_COLUMNS, done_idxs and done_types of the users who did something; the same deed counts once.
+def with_deeds(lists: DataFrame, deeds: DataFrame, histories: DataFrame) -> DataFrame:
+    """Return LIST_COLUMNS, done_idxs, done_types and past_idxs (touched before the first deed, repeatedly maybe) of the
+    users who did something; the same deed counts once.
 
-    In   lists: see `by_user`. deeds: user_id, item_idx, event_type.
+    In   lists: see `by_user`. deeds: user_id, item_idx, event_type, event_ts. histories: user_id, item_idxs, event_tss;
+         users who are in neither of the others are not looked at.
     """
     codes = F.create_map(*(F.lit(value) for pair in EVENT_CODES.items() for value in pair))
-    coded = deeds.select("user_id", "item_idx", codes[F.col("event_type")].alias("code")).distinct()
-    of_user = coded.groupBy("user_id").agg(F.sort_array(F.collect_list(F.struct("item_idx", "code"))).alias("done"))
+    coded = deeds.select("user_id", "item_idx", codes[F.col("event_type")].alias("code"), "event_ts")
+    done = F.sort_array(F.collect_set(F.struct("item_idx", "code"))).alias("done")
+    of_user = coded.groupBy("user_id").agg(done, F.unix_micros(F.min("event_ts")).alias("first_us"))
     both = lists.join(of_user, "user_id", how="inner")  # one row per user_id on both sides
-    return both.select(*LIST_COLUMNS, F.col("done.item_idx").alias("done_idxs"), F.col("done.code").alias("done_types"))
+    pasts = histories.select("user_id", F.col("item_idxs").alias("touched"), "event_tss")
+    told = both.join(pasts, "user_id", how="left")  # one row per user_id
+    is_before = F.filter(F.col("touched"), lambda _, place: F.col("event_tss")[place] < F.col("first_us"))
+    return told.select(
+        *LIST_COLUMNS,
+        F.col("done.item_idx").alias("done_idxs"),
+        F.col("done.code").alias("done_types"),
+        F.coalesce(is_before, F.array().cast("array<int>")).alias("past_idxs"),
+    )
 
 
 def places_of(batch: pa.RecordBatch) -> tuple[Ints, Ints, Ints]:

@@ -51,7 +51,7 @@ def sums_of_properties(
     users: DataFrame, traits: Traits, model_version: str, top_k: Sequence[int], protocol: str
 ) -> DataFrame:
     """Return rows of SUMS. In: see `by_user`."""
-    figures = [Figure(model_version, "", name, k) for name in PROPERTIES for k in top_k]
+    figures = [Figure(model_version, "", name, k) for name, k in _columns(top_k)]
 
     def add(batch: pa.RecordBatch, sums: Sums) -> None:
         everybody = np.arange(batch.num_rows)
@@ -63,7 +63,7 @@ def sums_of_properties(
 def properties_of(
     user_R: Ints, item_R: Ints, rank_R: Ints, num_users: int, traits: Traits, top_k: Sequence[int]
 ) -> Floats:
-    """Return (U, J): every property at every k."""
+    """Return (U, J): every property at every k but diversity of a single place."""
     columns: dict[str, list[Floats]] = {name: [] for name in PROPERTIES}
     for k in top_k:
         user, item = user_R[rank_R <= k], item_R[rank_R <= k]
@@ -75,14 +75,18 @@ def properties_of(
         alike_U = np.bincount(groups // SPAN, sizes * (sizes - 1) / 2, num_users)
         pairs_U = num_U * (num_U - 1) / 2
         columns["diversity"].append(np.where(pairs_U > 0, 1 - alike_U / np.maximum(pairs_U, 1), 0.0))
-    return np.stack([values for name in PROPERTIES for values in columns[name]], axis=1)
+    return np.stack([columns[name][list(top_k).index(k)] for name, k in _columns(top_k)], axis=1)
+
+
+def _columns(top_k: Sequence[int]) -> list[tuple[str, int]]:
+    return [(name, k) for name in PROPERTIES for k in top_k if (name, k) != ("diversity", 1)]
 
 
 def over_all_lists(lists: DataFrame, num_items: int, top_k: Sequence[int]) -> dict[tuple[str, int], float]:
-    """Return coverage and Gini at every k: the share of the catalogue that is in some list, and how unevenly the places
-    are shared among its items (0 evenly, 1 all by one; Gini, 1912). A number per item passes through the driver.
+    """Return coverage and Gini at every k: the share of the items on offer that is in some list, and how unevenly the
+    places are shared among them (0 evenly, 1 all by one; Gini, 1912). A number per item passes through the driver.
 
-    In   lists: user_id, rank, item_idx. num_items: of the catalogue.
+    In   lists: user_id, rank, item_idx. num_items: on offer; at least those that are in a list.
     """
     counts = [F.count_if(F.col("rank") <= k).alias(f"at_{k}") for k in top_k]
     told = lists.groupBy("item_idx").agg(*counts).toArrow()

@@ -1,6 +1,8 @@
 """How figures come about, by the name under which they stand in `metrics`."""
 
-from sparkrec.config.settings import WindowSettings
+from typing import get_args
+
+from sparkrec.config.settings import Kind, WindowSettings
 
 HELD_OUT = {"last_items": "leave_one_out", "date": "by_date", "sessions": "next_in_session"}
 FULL, DRAWN = "full", "sampled"
@@ -12,9 +14,8 @@ def protocol_of(settings: WindowSettings, drawn_items: int = 0) -> str:
     >>> protocol_of(WindowSettings(held_out_events=["purchase"]), 999)
     'leave_one_out_purchase_sampled_999'
     """
-    all_kinds = WindowSettings().held_out_events
-    kinds = [kind for kind in all_kinds if kind in settings.held_out_events]
-    named = [] if kinds == all_kinds else kinds
+    kinds = [kind for kind in get_args(Kind) if kind in settings.held_out_events]
+    named = [] if set(kinds) == set(WindowSettings().held_out_events) else kinds
     ranking = f"{DRAWN}_{drawn_items}" if drawn_items else FULL
     return "_".join([HELD_OUT[settings.held_out], *named, ranking])
 
@@ -24,10 +25,10 @@ def statement_of(settings: WindowSettings, drawn_items: int = 0) -> str:
     kinds = "" if protocol_of(settings) == f"{HELD_OUT[settings.held_out]}_{FULL}" else _kinds(settings)
     sought = {
         "last_items": f"the last{kinds} item of every user, predicted from all events before it",
-        "date": f"the{kinds} items of the last {settings.held_out_days} day(s), predicted from all events before the"
-        " first of them",
+        "date": f"the{kinds} items of the last {settings.held_out_days} day(s), predicted from all events before"
+        " these days",
         "sessions": f"every{kinds} step within the sessions of the last {settings.held_out_days} day(s) but their first"
-        " events, predicted from all events before it",
+        f" events, predicted from the events before it, {settings.length} at most",
     }[settings.held_out]
     among = (
         f"{drawn_items} random items, each as likely, none of them touched by the user" if drawn_items else "all items"

@@ -16,6 +16,7 @@ from sparkrec.evaluate.gains import NO_RANK
 from sparkrec.evaluate.ranks import SharedScores, Sought, drawn_ranks, full_ranks, ranks_after, scores_at, shared_ranks
 from sparkrec.models.best import Finder, coarse_numbers, vectors_of
 from sparkrec.models.sequence_model import SequenceModel
+from sparkrec.sequences import Ints
 from sparkrec.tables import FIRST_ITEM
 
 NOWHERE = -1
@@ -64,8 +65,13 @@ class InnerProducts:
         return torch.where(ahead_P < self.num_best, ranks_after(ahead_P, score_P, sought), NO_RANK)
 
     def _scores_of_drawn(self, state_CD: Tensor, drawn_CM: Tensor) -> Tensor:
-        case = torch.arange(len(drawn_CM)).repeat_interleave(drawn_CM.shape[1])
-        return self._scores(state_CD, case, drawn_CM.flatten()).view(drawn_CM.shape)
+        place_CM = self._places(drawn_CM)
+        # Case by case, so that the vectors stay in the processor's cache.
+        scores = [
+            self.exact_KD.index_select(0, place_M.clamp(min=0)).mul_(state_D).sum(dim=1)
+            for state_D, place_M in zip(state_CD, place_CM, strict=True)
+        ]
+        return torch.where(place_CM == NOWHERE, -torch.inf, torch.stack(scores)) if scores else drawn_CM.float()
 
     def _scores(self, state_CD: Tensor, case: Tensor, item: Tensor) -> Tensor:
         """Return the scores of pairs, added up as the finder adds them up; -inf for what the model does not know."""
@@ -97,10 +103,12 @@ class PairScores:
 
 
 class Popularity:
-    """Ranks by popularity, which knows the whole catalogue, also what is newer than a model."""
+    """Ranks by events, which know the whole catalogue, also what is newer than a model."""
 
-    def __init__(self, scores: SharedScores) -> None:
-        self.scores = scores
+    def __init__(self, counts_V: Ints) -> None:
+        score_V = torch.from_numpy(counts_V).double()
+        score_V[:FIRST_ITEM] = -torch.inf
+        self.scores = SharedScores(score_V)
 
     def ranks(self, tile: pa.RecordBatch, cases: Cases, drawn: Sequence[Tensor | None]) -> list[Tensor]:
         scores, sought = self.scores, cases.sought

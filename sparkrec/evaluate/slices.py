@@ -72,7 +72,8 @@ def slices_of(counts_V: Ints, items: DataFrame, num_categories: int) -> Slices:
 
 
 def popularity_classes(counts_V: Ints) -> Ints:
-    """Return the number of the slice of every item by its popularity; ties by index, never-seen items in the tail."""
+    """Return the number of the slice of every item by its popularity, ties by index; if any has events, then those
+    without are in the tail."""
     order = np.argsort(-counts_V, kind="stable")
     before = np.cumsum(counts_V[order]) - counts_V[order]
     total = max(1, int(counts_V.sum()))

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
-from sparkrec.evaluate.contest import CHAMPION, GATE_K, POPULAR
+from sparkrec.config.settings import GATE_K
+from sparkrec.evaluate.contest import CHAMPION, POPULAR
 
 WORDS = {"hr": "HR", "ndcg": "NDCG"}
 """The metrics of a headline."""

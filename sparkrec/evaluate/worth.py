@@ -15,7 +15,7 @@ from sparkrec.evaluate.lists import adder, places_of
 from sparkrec.evaluate.ranked import Ranked, figures_of_ranks, gains_of_ranks
 from sparkrec.evaluate.slices import NAMES, NONE, NUMBER, of_kinds
 from sparkrec.evaluate.sums import SUMS, Figure, Sums
-from sparkrec.sequences import SPAN, Ints, flatten, look_up
+from sparkrec.sequences import SPAN, Ints, flatten, is_in, look_up, sorted_set
 
 SERENDIPITY = "serendipity"
 """Share of the first k places that the user took up and that are not among the k most popular items
@@ -25,7 +25,7 @@ SERENDIPITY = "serendipity"
 def sums_of_worth(
     users: DataFrame, counts_V: Ints, class_V: Ints, model_version: str, top_k: Sequence[int], protocol: str
 ) -> DataFrame:
-    """Return rows of SUMS for the slices all, kinds of events and popularity of items.
+    """Return rows of SUMS for the slices all, repeat and novel, kinds of events and popularity of items.
 
     In   users: see `with_deeds`. counts_V: events by item before the lists were made.
          class_V: see `popularity_classes`.
@@ -49,8 +49,11 @@ def worth_of(
     keys_T = np.repeat(np.arange(batch.num_rows), ends - starts) * SPAN + done_T
     keys_P, place_T = np.unique(keys_T, return_inverse=True)
     item_P, of_P = keys_P % SPAN, np.arange(len(keys_P))
+    past, starts, ends = flatten(batch.column("past_idxs"))
+    past_keys = sorted_set(np.repeat(np.arange(batch.num_rows), ends - starts) * SPAN + past)
     pairs = [
         (of_P, np.full(len(of_P), NUMBER["all"])),
+        (of_P, np.where(is_in(past_keys, keys_P), NUMBER["repeat"], NUMBER["novel"])),
         (of_P, look_up(class_V, item_P, NUMBER["items tail"])),
         (place_T, of_kinds(flatten(batch.column("done_types"))[0])),
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from sparkrec.errors import SparkrecError
+from sparkrec.errors import RefusedError
 from sparkrec.lake import Lake
 from sparkrec.models.store import REFIT, has_model
 from sparkrec.tables import RECOMMENDATIONS
@@ -24,7 +24,7 @@ def published_model(night: DataFrame, models: DataFrame, run_date: date) -> tupl
     version = published_version(night)
     folder = _folder(models, version)
     if version is None or folder is None:
-        raise SparkrecError(
+        raise RefusedError(
             f"recommendations {run_date}: nothing is published; run 'make recommend DATE={run_date}' first"
         )
     return version, folder
@@ -46,9 +46,9 @@ def earlier_models(models: DataFrame, versions: Sequence[str], run_date: date) -
     found = {row["model_version"]: row for row in rows}
     for version in versions:
         if version not in found or not has_model(evaluated(Path(found[version]["path"]))):
-            raise SparkrecError(f"model {version}: is not in the lake's models, or its folder is gone")
+            raise RefusedError(f"model {version}: is not in the lake's models, or its folder is gone")
         if found[version]["run_date"] > run_date:
-            raise SparkrecError(
+            raise RefusedError(
                 f"model {version}: trained for {found[version]['run_date']}, after {run_date}: it may have seen what is"
                 " held out; compare with an earlier one"
             )

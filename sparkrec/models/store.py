@@ -97,9 +97,9 @@ def sync_file(place: Path) -> None:
         os.close(handle)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=4)
 def load_model(folder: str) -> SequenceModel:
-    """Return the model, ready to score on CPU. Each worker process loads it once; the weights are memory-mapped."""
+    """Return the model, ready to score on CPU. Each worker process keeps a few; weights are memory-mapped."""
     card = read_card(Path(folder))
     model = build_model(card.architecture, card.shape)
     model.load_state_dict(read_weights(Path(folder)), assign=True)

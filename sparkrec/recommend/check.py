@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from sparkrec.config.settings import RecommendSettings
 from sparkrec.errors import SparkrecError
 from sparkrec.evaluate.drift import drift, shares
-from sparkrec.evaluate.limits import limits_of
+from sparkrec.evaluate.limits import limits_in_force, limits_of
 from sparkrec.recommend.last_night import LastNight
 from sparkrec.recommend.look import FAULTS
 from sparkrec.recommend.offer import Offer
@@ -55,8 +55,11 @@ def figures_of_groups(
     return found | shares(report["input"] for report in told)
 
 
-def figures_of_night(staged: DataFrame, last: LastNight | None, found: Figures, offer: Offer, top_n: int) -> Figures:
-    """Return coverage of the items on offer, concentration on N of them, and what has changed since the last night.
+def figures_of_night(
+    staged: DataFrame, last: LastNight | None, found: Figures, offer: Offer, settings: RecommendSettings
+) -> Figures:
+    """Return coverage of the items on offer, concentration on N of them, what has changed since the last night, and the
+    limits that all this is held against.
 
     In   staged: user_id, item_id. A row is one suggestion. found: figures of the groups.
     """
@@ -67,7 +70,8 @@ def figures_of_night(staged: DataFrame, last: LastNight | None, found: Figures, 
     figures = {
         "offered": float(len(offer.item_idxs_I)),
         "coverage": len(counts) / max(1, len(offer.item_idxs_I)),
-        "concentration": float(np.sort(counts)[-top_n:].sum() / rows) if len(counts) else 0.0,
+        "concentration": float(np.sort(counts)[-settings.top_n :].sum() / rows) if len(counts) else 0.0,
+        **limits_in_force(settings),
     }
     if scores and scores["scores"]:
         told = zip(QUANTILES, scores["scores"], strict=True)
@@ -75,7 +79,7 @@ def figures_of_night(staged: DataFrame, last: LastNight | None, found: Figures, 
     if last:
         figures["user_share"] = found["users"] / max(1, last.users)
         figures |= drift(found, last.figures)
-        figures |= _overlap(staged, last, int(found["users"]), top_n)
+        figures |= _overlap(staged, last, int(found["users"]), settings.top_n)
     return figures
 
 

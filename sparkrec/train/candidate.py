@@ -90,7 +90,7 @@ def refit_of(plan: TrainPlan, epochs: int) -> TrainPlan:
     return replace(
         plan,
         settings=plan.settings.model_copy(update={"resume_from": None}),
-        card=replace(plan.card, model_version=version),
+        card=replace(plan.card, model_version=version, held_out=""),
         folder=plan.folder.with_name(version),
         attempt=plan.folder.with_name(f"{version}.attempt"),
         depends_on={**plan.depends_on, "refit epochs": epochs},

@@ -69,8 +69,8 @@ def cut_windows(batch: pa.RecordBatch, plan: CutPlan, catalogue: Catalogue) -> p
     is_target = plan.held_out.targets(pasts)
     rows, train_ends = choose_rows(pasts, is_target, plan.stride, plan.held_out)
     targets_NL = _targets(pasts, rows, plan.length, is_known, is_target)
-    learns = (targets_NL != PAD).any(axis=1)
-    rows, targets_NL = rows.where(learns), targets_NL[learns]
+    is_used = (targets_NL != PAD).any(axis=1) | (rows.numbers < FIRST_TRAINING)
+    rows, targets_NL = rows.where(is_used), targets_NL[is_used]
 
     user_hashes = batch.column("user_hash").to_numpy().astype(np.uint64)
     window_ids = (mix(user_hashes[rows.users] ^ mix(rows.numbers.astype(np.uint64))) >> np.uint64(2)).astype(np.int64)
@@ -96,7 +96,7 @@ def cut_windows(batch: pa.RecordBatch, plan: CutPlan, catalogue: Catalogue) -> p
         "target_idxs": lists(targets_NL),
         "negative_idxs": lists(negatives),
         "seen_idxs": _seen(pasts, rows),
-        **_relevant(pasts, rows, plan.length, is_target),
+        **_relevant(pasts, rows, plan, is_target),
         "user_num_events": pa.array(rows.ends - rows.starts, pa.int32()),
         "user_num_purchases": pa.array(_sums(_is(pasts, "purchase"), rows).astype(np.int64), pa.int32()),
         "user_mean_price": pa.array(_mean_price(prices, rows), pa.float32()),
@@ -145,8 +145,8 @@ def _is(pasts: Pasts, kind: str) -> Bools:
 
 
 def _seen(pasts: Pasts, rows: Rows) -> pa.ListArray:
-    """Return the different items that a user touched before what is to be found; nothing for training windows."""
-    row, event = _events(rows, rows.starts, rows.firsts)
+    """Return the different items that a user touched in the input and before it; nothing for training windows."""
+    row, event = _events(rows, rows.starts, rows.ends)
     item = pasts.item_idxs[event]
     keep = item >= FIRST_ITEM
     span = int(pasts.item_idxs.max(initial=0)) + 1
@@ -155,15 +155,30 @@ def _seen(pasts: Pasts, rows: Rows) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(keys % span, pa.int32()))
 
 
-def _relevant(pasts: Pasts, rows: Rows, length: int, is_target: Bools) -> dict[str, pa.ListArray]:
-    """Return what is to be found and its kinds, in order of time; of sessions' steps those that a window holds."""
-    row, event = _events(rows, np.maximum(rows.firsts, rows.ends - length + 1), rows.untils)
+def _relevant(pasts: Pasts, rows: Rows, plan: CutPlan, is_target: Bools) -> dict[str, pa.ListArray]:
+    """Return what is to be found, its kinds, and whether the user had touched the item before, in order of time; of
+    sessions' steps those that a window holds."""
+    is_by_step = plan.held_out.by == "sessions"
+    firsts = np.maximum(rows.firsts, rows.ends - plan.length + 1) if is_by_step else rows.firsts
+    row, event = _events(rows, firsts, rows.untils)
     row, event = row[is_target[event]], event[is_target[event]]
     offsets = pa.array(np.searchsorted(row, np.arange(len(rows.users) + 1)).astype(np.int32))
-    found = {"relevant_idxs": pasts.item_idxs, "relevant_types": pasts.event_types}
-    return {
-        name: pa.ListArray.from_arrays(offsets, pa.array(values[event], pa.int32())) for name, values in found.items()
+    is_repeat = _first_touched(pasts)[event] < (event if is_by_step else rows.firsts[row])
+    found = {
+        "relevant_idxs": pasts.item_idxs[event],
+        "relevant_types": pasts.event_types[event],
+        "relevant_repeats": is_repeat.astype(np.int32),
     }
+    return {name: pa.ListArray.from_arrays(offsets, pa.array(values, pa.int32())) for name, values in found.items()}
+
+
+def _first_touched(pasts: Pasts) -> Ints:
+    """Return the place of the user's first event on the same item, (E,)."""
+    user = np.repeat(np.arange(len(pasts.starts)), pasts.ends - pasts.starts)
+    span = int(pasts.item_idxs.max(initial=0)) + 1
+    _, first, key = np.unique(user * span + pasts.item_idxs, return_index=True, return_inverse=True)
+    found: Ints = first[key]
+    return found
 
 
 def _events(rows: Rows, firsts: Ints, untils: Ints) -> tuple[Ints, Ints]:

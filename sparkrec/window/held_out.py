@@ -19,6 +19,9 @@ from sparkrec.sequences import PAST_COLUMNS, Ints, read_pasts
 from sparkrec.tables import EVENT_CODES, EVENTS, FIRST_ITEM
 from sparkrec.window.rows import TEST, HeldOut, choose_rows
 
+LATELY_DAYS = 7
+"""Days whose most popular items are a contestant of their own where periods are held out."""
+
 
 def held_out_of(lake: Lake, run_date: date, settings: WindowSettings) -> HeldOut:
     """Return what the date's windows hold out; periods begin in the zone of the lake's days."""
@@ -77,6 +80,15 @@ def popularity_by_split(
         }
     later = count_held_out(known.histories, len(counts), last_items_of(settings))
     return {split: counts - of_split for split, of_split in later.items()}
+
+
+def lately_by_split(known: Known, items: DataFrame, run_date: date, settings: WindowSettings) -> dict[str, Ints]:
+    """Return by split how often every item occurred in the LATELY_DAYS days before the split's period, (V,); nothing
+    where last items are held out, which lie in no common period."""
+    if settings.held_out == "last_items":
+        return {}
+    last_days = {split: last_known_day(run_date, split, settings) for split in ("validation", "test")}
+    return {split: count_by_index(items, known.item_days, day, LATELY_DAYS) for split, day in last_days.items()}
 
 
 def count_held_out(histories: DataFrame, vocabulary_size: int, held_out: HeldOut) -> dict[str, Ints]:

@@ -72,7 +72,7 @@ def choose_rows(pasts: Pasts, is_target: Bools, stride: int, held_out: HeldOut) 
 
     - last_items: a user's last item is the test target, the one before it the validation target (of three items only
       the last). Inputs are all events before it.
-    - date: the items of the test and of the validation period. Inputs are all events before the first of them.
+    - date: the items of the test and of the validation period. Inputs are all events before the period.
     - sessions: every step within the periods' sessions. Inputs are all events but the last step.
 
     In   is_target: see `HeldOut.targets`.
@@ -123,11 +123,11 @@ def _periods(pasts: Pasts, is_target: Bools, held_out: HeldOut) -> tuple[list[Ro
     rows = []
     for number, since, until in ((TEST, from_test, pasts.ends), (VALIDATION, from_validation, from_test)):
         first = places[np.searchsorted(places, since)]
-        # A target with no event before it could only be guessed.
-        users = np.flatnonzero((first < until) & (first > pasts.starts))
-        last = places[np.searchsorted(places, until[users]) - 1]
-        ends = last if held_out.by == "sessions" else first[users]
-        rows.append(_held(pasts, users, number, ends, first[users], last + 1))
+        last = places[np.searchsorted(places, until) - 1]
+        # What has no event before it could only be guessed.
+        firsts, ends = (first, last) if held_out.by == "sessions" else (since, since)
+        users = np.flatnonzero((first < until) & (firsts > pasts.starts))
+        rows.append(_held(pasts, users, number, ends[users], firsts[users], last[users] + 1))
     return rows, from_validation
 
 

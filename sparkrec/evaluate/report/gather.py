@@ -2,21 +2,26 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from sparkrec.config import Settings
+from sparkrec.config.settings import GATE_K
 from sparkrec.contract import Table
-from sparkrec.evaluate.contest import GATE_K, POPULAR
+from sparkrec.evaluate.contest import POPULAR
 from sparkrec.evaluate.drift import figures_by_night
 from sparkrec.evaluate.limits import Limit, limits_of
+from sparkrec.evaluate.protocols import protocol_of
 from sparkrec.lake import Lake
+from sparkrec.prepare.clean import start_of
+from sparkrec.prepare.heal import ZONE
 from sparkrec.tables import (
     ALL,
     EVENT_CODES,
+    EVENTS,
     HISTORIES,
     ITEMS,
     METRICS,
@@ -44,12 +49,16 @@ class Night:
     """The model of the published lists, None where nothing is published."""
     stages: dict[str, dict[str, Any]]
     """The newest run of every stage for the date: status, seconds, rows, message, figures."""
+    failure: str
+    """What ended the command that wrote this, '' for nothing; a stage that was refused leaves no other trace."""
     refused_rows: dict[str, int]
     counts: dict[str, int]
-    """Users and items known, users with lists and rows of them."""
+    """Users with lists and rows of them; users and items known, as the tables are now."""
     metrics: Rows
     history: Rows
-    """The headline's figure of all nights, the model's and most-popular's."""
+    """The headline's figure of all nights, of the published model and of most-popular."""
+    champion: str | None
+    """The model of the night before, where it is another one and was compared with."""
     drift: Rows
     """By night and group the stability index that the publish check saw."""
     limits: list[Limit]
@@ -58,7 +67,7 @@ class Night:
     """Bytes of the files of every table as it is now."""
 
 
-def gather(lake: Lake, run_date: date, settings: Settings) -> Night:
+def gather(lake: Lake, run_date: date, settings: Settings, failure: str = "") -> Night:
     """Return what the page shows."""
     runs = lake.read_or_empty(RUNS)
     of_night = F.col("run_date") == F.lit(run_date)
@@ -66,18 +75,24 @@ def gather(lake: Lake, run_date: date, settings: Settings) -> Night:
     night = lake.read_or_empty(RECOMMENDATIONS).where(of_night)
     first = night.select("model_version").first()
     figures: Mapping[str, float] = stages.get("recommend", {}).get("figures", {})
+    metrics = lake.read_or_empty(METRICS)
+    history = _history(metrics, run_date, protocol_of(settings.window))
+    before = [row["model_version"] for row in history if row["who"] == "model" and row["run_date"] < run_date]
+    told = _rows(metrics.where(of_night).orderBy("protocol", "slice", "metric", "k"))
     return Night(
         date=run_date,
         settings=settings,
         version=first["model_version"] if first else None,
         stages=stages,
+        failure=failure,
         refused_rows=_counts(lake.read_or_empty(QUARANTINE).where(of_night), "reason"),
         counts=_sizes_of_night(lake, night),
-        metrics=_rows(lake.read_or_empty(METRICS).where(of_night).orderBy("protocol", "slice", "metric", "k")),
-        history=_history(lake.read_or_empty(METRICS), run_date),
+        metrics=told,
+        history=history,
+        champion=next((row["against"] for row in told if row["against"] in before[-1:]), None),
         drift=_drift(runs, run_date),
         limits=limits_of(figures, settings.recommend),
-        people=_people(lake, night, settings.run.seed) if first else [],
+        people=_people(lake, night, run_date, settings.run.seed) if first else [],
         sizes={table.name: _bytes(lake, table) for table in ALL},
     )
 
@@ -95,10 +110,10 @@ def _counts(rows: DataFrame, column: str) -> dict[str, int]:
 def _sizes_of_night(lake: Lake, night: DataFrame) -> dict[str, int]:
     lists = night.agg(F.count("*").alias("rows"), F.count_if(F.col("rank") == 1).alias("users")).first()
     return {
-        "users known": lake.num_rows(HISTORIES) if lake.has(HISTORIES) else 0,
-        "items known": lake.num_rows(ITEMS) if lake.has(ITEMS) else 0,
         "users with a list": lists["users"] if lists else 0,
         "rows published": lists["rows"] if lists else 0,
+        "users known now": lake.num_rows(HISTORIES) if lake.has(HISTORIES) else 0,
+        "items known now": lake.num_rows(ITEMS) if lake.has(ITEMS) else 0,
     }
 
 
@@ -106,13 +121,17 @@ def _rows(frame: DataFrame) -> Rows:
     return [row.asDict() for row in frame.collect()]
 
 
-def _history(metrics: DataFrame, run_date: date) -> Rows:
-    """NDCG over all users among all items, of what was published and of most-popular."""
-    headline = (F.col("slice") == "all") & F.col("protocol").endswith("_full") & (F.col("against") == "")
-    chosen = headline & (F.col("metric") == "ndcg") & (F.col("k") == GATE_K) & (F.col("run_date") <= F.lit(run_date))
-    published = F.when(F.col("model_version") == POPULAR, POPULAR).otherwise("model").alias("who")
-    rows = metrics.where(chosen).select("run_date", published, "model_version", "value", "low", "high")
-    return _rows(rows.orderBy(F.desc("run_date"), "model_version").limit(NIGHTS * 2))[::-1]
+def _history(metrics: DataFrame, run_date: date, protocol: str) -> Rows:
+    """Return NDCG over all users by this protocol, oldest night first: of what was published, which is what others were
+    compared with, and of most-popular."""
+    is_headline = (F.col("protocol") == protocol) & (F.col("slice") == "all") & (F.col("metric") == "ndcg")
+    nights = metrics.where(is_headline & (F.col("k") == GATE_K) & (F.col("run_date") <= F.lit(run_date)))
+    who = F.when(F.col("model_version") == POPULAR, POPULAR).otherwise("model").alias("who")
+    rows = nights.where("against = ''").select("run_date", who, "model_version", "value", "low", "high", "num_users")
+    of_models = nights.where(F.col("against") == POPULAR).select("run_date", "model_version")
+    ours = rows.join(of_models, ["run_date", "model_version"], how="left_semi")
+    both = ours.unionByName(rows.where(F.col("who") == POPULAR))
+    return _rows(both.orderBy(F.desc("run_date"), "who").limit(NIGHTS * 2))[::-1]
 
 
 def _drift(runs: DataFrame, run_date: date) -> Rows:
@@ -124,8 +143,8 @@ def _drift(runs: DataFrame, run_date: date) -> Rows:
     ]
 
 
-def _people(lake: Lake, night: DataFrame, seed: int) -> Rows:
-    """A few users by chance: the newest events beside the list."""
+def _people(lake: Lake, night: DataFrame, run_date: date, seed: int) -> Rows:
+    """Return a few users by chance: the newest events until the date, as far as histories tell, beside the list."""
     by_chance = F.xxhash64("user_id", F.lit(seed))
     users = night.where(F.col("rank") == 1).orderBy(by_chance).limit(PEOPLE).select("user_id")
     items = lake.read(ITEMS).select("item_id", "item_idx", "category", "brand", "price")
@@ -135,10 +154,12 @@ def _people(lake: Lake, night: DataFrame, seed: int) -> Rows:
         user = of_user.setdefault(row["user_id"], {"user_id": row["user_id"], "past": [], "list": []})
         user["list"].append(row.asDict())
     pasts = lake.read(HISTORIES).join(F.broadcast(users), "user_id", how="left_semi")
-    events = F.arrays_zip("item_idxs", "event_types", "event_tss")
-    shown = F.slice(events, F.greatest(F.size("item_idxs") - EVENTS_SHOWN + 1, F.lit(1)), EVENTS_SHOWN)
+    columns = ("item_idxs", "event_types", "event_tss", "prices")
+    end_us = start_of(run_date + timedelta(days=1), lake.properties(EVENTS).get(ZONE) or "UTC")
+    until = F.filter(F.arrays_zip(*columns), lambda event: event["event_tss"] < end_us)
+    shown = F.slice(until, F.greatest(F.size(until) - EVENTS_SHOWN + 1, F.lit(1)), EVENTS_SHOWN)
     newest = pasts.select("user_id", F.posexplode(shown).alias("place", "event")).select("user_id", "place", "event.*")
-    told = newest.withColumnRenamed("item_idxs", "item_idx").join(items, "item_idx", how="left")
+    told = newest.withColumnsRenamed({"item_idxs": "item_idx", "prices": "paid"}).join(items, "item_idx", how="left")
     for row in told.orderBy("user_id", F.desc("place")).collect():
         event = {**row.asDict(), "kind": KINDS.get(row["event_types"], "?")}
         of_user[row["user_id"]]["past"].append(event)

@@ -9,13 +9,15 @@ from typing import Any
 
 from jinja2 import Environment
 
-from sparkrec.evaluate.contest import GATE_K, POPULAR
+from sparkrec.config.settings import GATE_K
+from sparkrec.evaluate.contest import POPULAR
 from sparkrec.evaluate.gains import METRICS
 from sparkrec.evaluate.night import PUBLISHED, REALISED
 from sparkrec.evaluate.properties import PROPERTIES
 from sparkrec.evaluate.protocols import protocol_of, statement_of
 from sparkrec.evaluate.report import plots
-from sparkrec.evaluate.report.gather import STAGES, Night
+from sparkrec.evaluate.report.gather import Night
+from sparkrec.evaluate.report.verdict import headline_of, is_well, verdict_of
 from sparkrec.evaluate.slices import RULES
 
 WORDS = {
@@ -24,6 +26,8 @@ WORDS = {
     "coverage": "coverage", "gini": "Gini", "serendipity": "serendipity",
 }  # fmt: skip
 MIB = 1 << 20
+ENOUGH_USERS = 30
+"""With fewer the interval's approximation is poor, and no difference is called clear."""
 
 
 def as_page(night: Night) -> str:
@@ -33,8 +37,7 @@ def as_page(night: Night) -> str:
     template = environment.from_string(files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8"))
     return template.render(
         night=night,
-        is_published=night.version is not None,
-        failed=_failed(night),
+        is_well=is_well(night),
         verdict=verdict_of(night),
         tiles=[(name, f"{num:,}") for name, num in _tiles(night).items()],
         statement=statement_of(night.settings.window).capitalize(),
@@ -56,25 +59,8 @@ def as_json(night: Night) -> str:
     """Return the same as JSON, numbers as they are."""
     told = asdict(night)
     del told["settings"]
-    return json.dumps(told | {"verdict": verdict_of(night)}, default=str, indent=1)
-
-
-def verdict_of(night: Night) -> str:
-    """Return the night in a sentence."""
-    failed = _failed(night)
-    if failed:
-        return f"Failed in {failed}: {night.stages[failed]['message']}"
-    if night.version is None:
-        missing = next((stage for stage in STAGES if stage not in night.stages), None)
-        return f"Nothing is published{f', {missing} has not run' if missing else ''}; readers see the nights before."
-    return (
-        f"Published: {night.counts['rows published']:,} rows for {night.counts['users with a list']:,} users,"
-        f" by {night.version}."
-    )
-
-
-def _failed(night: Night) -> str | None:
-    return next((stage for stage, run in night.stages.items() if run["status"] != "complete"), None)
+    limits = [{**asdict(limit), "is_kept": limit.is_kept} for limit in night.limits]
+    return json.dumps(told | {"limits": limits, "verdict": verdict_of(night)}, default=str, indent=1)
 
 
 def _tiles(night: Night) -> dict[str, int]:
@@ -90,12 +76,7 @@ def _contestants(night: Night) -> list[str]:
 
 
 def _headline(night: Night) -> list[dict[str, Any]]:
-    full = protocol_of(night.settings.window)
-    rows = {
-        (row["metric"], row["k"], row["model_version"], row["against"]): row
-        for row in night.metrics
-        if row["protocol"] == full and row["slice"] == "all"
-    }
+    rows = headline_of(night)
     others = [name for name in _contestants(night) if name != night.version]
     told = []
     for metric in METRICS:
@@ -106,12 +87,9 @@ def _headline(night: Night) -> list[dict[str, Any]]:
             columns = []
             for name in others:
                 paired = rows.get((metric, k, str(night.version), name))
-                tone = "" if paired is None or paired["low"] is None else "good" if paired["low"] > 0 else ""
-                tone = "bad" if paired and paired["high"] is not None and paired["high"] < 0 else tone
                 difference = f"{paired['value']:+.4f} ({_ends(paired, '+.4f')})" if paired else "–"
-                columns.append(
-                    {"value": f"{rows[metric, k, name, '']['value']:.4f}", "difference": difference, "tone": tone}
-                )
+                value = f"{rows[metric, k, name, '']['value']:.4f}"
+                columns.append({"value": value, "difference": difference, "tone": _tone(paired)})
             told.append(
                 {
                     "name": f"{WORDS[metric]}@{k}",
@@ -142,6 +120,13 @@ def _of_protocol(night: Night, protocol: str, metrics: tuple[str, ...]) -> list[
         for metric in metrics
         if metric in rows
     ]
+
+
+def _tone(paired: Mapping[str, Any] | None) -> str:
+    """Return whether a difference is clearly one, for better or for worse."""
+    if paired is None or paired["low"] is None or paired["num_users"] < ENOUGH_USERS:
+        return ""
+    return "good" if paired["low"] > 0 else "bad" if paired["high"] < 0 else ""
 
 
 def _ends(row: Mapping[str, Any], form: str) -> str:

@@ -15,10 +15,13 @@ INK = "#010203"
 """Stands for the page's colour of text, which is another in the dark."""
 OURS, OTHERS = "#2f7ed8", "#e07b39"
 WIDTH, HEIGHT = 6.2, 2.6
+LONGEST = 36
+"""Letters of a name beside a drawing."""
 STYLE: dict[Any, Any] = {
     "font.size": 9, "font.family": "sans-serif", "svg.fonttype": "none", "svg.hashsalt": "sparkrec", "text.color": INK,
     "axes.edgecolor": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False,
     "axes.spines.right": False, "legend.frameon": False, "figure.facecolor": "none", "axes.facecolor": "none",
+    "text.parse_math": False,  # names are shown as they are, dollars too
 }  # fmt: skip
 
 
@@ -51,7 +54,7 @@ def slices(rows: Sequence[Mapping[str, Any]], popular: Mapping[str, float]) -> s
             axes.plot(
                 popular.get(row["slice"], float("nan")), place, "x", color=OTHERS, label="" if place else "most-popular"
             )
-        axes.set_yticks(range(len(rows)), [row["slice"] for row in reversed(rows)])
+        axes.set_yticks(range(len(rows)), [_short(row["slice"]) for row in reversed(rows)])
         axes.set_xlim(left=0)
         axes.set_xlabel("NDCG@10")
         axes.legend(loc="best")
@@ -63,7 +66,8 @@ def bars(values: Mapping[str, float], unit: str) -> str:
     with mpl.rc_context(STYLE):
         figure, axes = _new(height=0.45 + 0.28 * len(values))
         names = list(values)[::-1]
-        drawn = axes.barh(names, [values[name] for name in names], color=OURS)
+        drawn = axes.barh(range(len(names)), [values[name] for name in names], color=OURS)
+        axes.set_yticks(range(len(names)), [_short(name) for name in names])
         axes.bar_label(drawn, [f" {values[name]:,.0f}" for name in names])
         axes.margins(x=0.15)
         axes.set_xlabel(unit)
@@ -86,6 +90,11 @@ def lines(rows: Sequence[Mapping[str, Any]], limit: float) -> str:
         axes.set_ylim(bottom=0)
         axes.legend(loc="best", fontsize=7)
         return _svg(figure, "population stability index by night")
+
+
+def _short(name: str) -> str:
+    """Return a name that leaves room for the drawing; paths of categories differ at their ends."""
+    return name if len(name) <= LONGEST else f"…{name[-LONGEST + 1 :]}"
 
 
 def _new(height: float = HEIGHT) -> tuple[Figure, Axes]:
