@@ -1,7 +1,5 @@
 """The job: figures of the night's model beside others, and none of models that may have seen what they must find."""
 
-import os
-import shutil
 from datetime import date
 from pathlib import Path
 
@@ -14,48 +12,10 @@ from pyspark.sql import SparkSession
 
 from sparkrec.config.settings import WindowSettings
 from sparkrec.errors import SparkrecError
-from sparkrec.job import Run
-from sparkrec.sample.write import SampleSize, write_sample
 from sparkrec.window.held_out import held_out_words
-from tests.conftest import ROOT
 from tests.contests import add_model
-from tests.running import commits, prepare_night, run_job, table
-
-DAY = 3
-SIZE = SampleSize(num_events=4000, num_users=150, num_items=120, num_days=3)
-LENIENT = ("--set", "recommend.max_concentration=1", "--set", "recommend.max_drift=9")
-
-
-@pytest.fixture(scope="module")
-def night(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A lake with windows, two models without training, the lists of the first, and those of the night before."""
-    os.chdir(ROOT)
-    folder = tmp_path_factory.mktemp("night")
-    lake = folder / "lake"
-    write_sample(folder / "sample", SIZE)
-    prepare_night(spark, lake, folder / "sample", DAY - 1)
-    add_model(spark, lake, DAY - 1, "second")
-    earlier(spark, lake, "recommend", *LENIENT)
-    earlier(spark, lake, "window")
-    earlier(spark, lake, "evaluate")
-    prepare_night(spark, lake, folder / "sample", DAY)
-    run(spark, lake, "window")
-    add_model(spark, lake, DAY, "first")
-    run(spark, lake, "recommend", *LENIENT)
-    return lake
-
-
-@pytest.fixture
-def lake(night: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(night, tmp_path / "lake"))
-
-
-def run(spark: SparkSession, lake: Path, job: str, *more: str) -> Run:
-    return run_job(spark, job, "--lake", lake, "--date", f"2024-03-0{DAY}", *more)
-
-
-def earlier(spark: SparkSession, lake: Path, job: str, *more: str) -> Run:
-    return run_job(spark, job, "--lake", lake, "--date", f"2024-03-0{DAY - 1}", *more)
+from tests.nights import DAY, earlier, run
+from tests.running import commits, table
 
 
 def refused(spark: SparkSession, lake: Path, told: str, *more: str) -> None:

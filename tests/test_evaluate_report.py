@@ -15,8 +15,8 @@ from sparkrec.evaluate.report import plots
 from sparkrec.evaluate.report.gather import gather
 from sparkrec.evaluate.report.write import reported, write_report
 from sparkrec.lake import Lake
+from tests.nights import DAY
 from tests.running import run_job, table
-from tests.test_evaluate_job import DAY, lake, night  # noqa: F401 fixtures
 
 NIGHT = date(2024, 3, DAY)
 SECTIONS = ("happened", "good", "healthy", "people", "cost")
@@ -32,7 +32,7 @@ def page(spark: SparkSession, root: Path, day: date = NIGHT) -> str:
     return found
 
 
-def test_the_page_of_a_whole_night_tells_everything(spark: SparkSession, lake: Path) -> None:  # noqa: F811
+def test_the_page_of_a_whole_night_tells_everything(spark: SparkSession, lake: Path) -> None:
     run_job(spark, "evaluate", "--lake", lake, "--date", str(NIGHT))
     assert (lake / "_reports" / f"{NIGHT}.html").exists()
     found = page(spark, lake)
@@ -45,7 +45,7 @@ def test_the_page_of_a_whole_night_tells_everything(spark: SparkSession, lake: P
     assert "recommend.max_fallback_share" in found
 
 
-def test_the_report_as_json_has_the_numbers(spark: SparkSession, lake: Path) -> None:  # noqa: F811
+def test_the_report_as_json_has_the_numbers(spark: SparkSession, lake: Path) -> None:
     run_job(spark, "evaluate", "--lake", lake, "--date", str(NIGHT), "--format", "json")
     told = json.loads((lake / "_reports" / f"{NIGHT}.json").read_text())
     assert told["version"] == "first"
@@ -64,7 +64,7 @@ def test_names_that_look_like_formulas_or_markup_are_shown_as_they_are() -> None
 
 def test_a_report_that_cannot_be_written_ends_nothing(
     spark: SparkSession,
-    lake: Path,  # noqa: F811
+    lake: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     (lake / "_reports").rename(lake / "_reports_of_before")
@@ -74,7 +74,7 @@ def test_a_report_that_cannot_be_written_ends_nothing(
     assert "report: not written, FileExistsError" in capsys.readouterr().out
 
 
-def test_a_refused_command_says_so_on_the_page_and_leaves_a_good_night_good(spark: SparkSession, lake: Path) -> None:  # noqa: F811
+def test_a_refused_command_says_so_on_the_page_and_leaves_a_good_night_good(spark: SparkSession, lake: Path) -> None:
     with pytest.raises(SparkrecError, match="model typo"):
         run_job(spark, "evaluate", "--lake", lake, "--date", str(NIGHT), "--against", "typo")
     found = (lake / "_reports" / f"{NIGHT}.html").read_text()
@@ -85,7 +85,7 @@ def test_a_refused_command_says_so_on_the_page_and_leaves_a_good_night_good(spar
     assert "Nothing is published (" in (lake / "_reports" / "2024-03-09.html").read_text()
 
 
-def test_nights_that_failed_or_never_were_make_a_page_too(spark: SparkSession, lake: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_nights_that_failed_or_never_were_make_a_page_too(spark: SparkSession, lake: Path, tmp_path: Path) -> None:
     strict = ("--set", "recommend.min_coverage=1")
     with pytest.raises(SparkrecError, match="not published"):
         run_job(spark, "recommend", "--lake", lake, "--date", str(NIGHT), *strict)
