@@ -12,6 +12,7 @@ from jinja2 import Environment
 from sparkrec.config.settings import GATE_K
 from sparkrec.evaluate.contest import POPULAR
 from sparkrec.evaluate.gains import METRICS
+from sparkrec.evaluate.limits import Limit
 from sparkrec.evaluate.night import PUBLISHED, REALISED
 from sparkrec.evaluate.properties import PROPERTIES
 from sparkrec.evaluate.protocols import protocol_of, statement_of
@@ -22,9 +23,11 @@ from sparkrec.evaluate.slices import RULES
 
 WORDS = {
     "hr": "HR", "recall": "recall", "precision": "precision", "ndcg": "NDCG", "mrr": "MRR", "map": "MAP",
-    "novelty": "novelty, bits", "popularity_share": "share of popular items", "diversity": "diversity",
+    "novelty": "novelty", "popularity_share": "popular items", "diversity": "diversity",
     "coverage": "coverage", "gini": "Gini", "serendipity": "serendipity",
 }  # fmt: skip
+SHARES = ("popularity_share", "diversity", "coverage", "serendipity")
+"""Figures shown in percent."""
 MIB = 1 << 20
 ENOUGH_USERS = 30
 """With fewer the interval's approximation is poor, and no difference is called clear."""
@@ -33,7 +36,7 @@ ENOUGH_USERS = 30
 def as_page(night: Night) -> str:
     """Return HTML that needs no network."""
     environment = Environment(autoescape=True, trim_blocks=True)
-    environment.filters |= {"moment": _moment, "price": lambda price: "–" if price is None else f"{price:,.2f}"}
+    environment.filters |= {"moment": _moment, "price": _price, "share": _share}
     template = environment.from_string(files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8"))
     return template.render(
         night=night,
@@ -93,6 +96,7 @@ def _headline(night: Night) -> list[dict[str, Any]]:
             told.append(
                 {
                     "name": f"{WORDS[metric]}@{k}",
+                    "is_first": k == GATE_K,
                     "ours": f"{ours['value']:.4f} ({_ends(ours, '.4f')})",
                     "others": columns,
                     "users": f"{ours['num_users']:,}",
@@ -112,8 +116,10 @@ def _of_protocol(night: Night, protocol: str, metrics: tuple[str, ...]) -> list[
     return [
         {
             "name": f"{WORDS[metric]}@{k}",
-            "value": f"{rows[metric]['value']:.4f}",
-            "interval": _ends(rows[metric], ".4f"),
+            "value": _with_unit(metric, rows[metric]["value"]),
+            "interval": ""
+            if rows[metric]["low"] is None
+            else " to ".join(_with_unit(metric, rows[metric][end]) for end in ("low", "high")),
             "model": rows[metric]["model_version"],
             "users": f"{rows[metric]['num_users']:,}",
         }
@@ -133,10 +139,17 @@ def _ends(row: Mapping[str, Any], form: str) -> str:
     return "no interval" if row["low"] is None else f"{row['low']:{form}} to {row['high']:{form}}"
 
 
+def _with_unit(metric: str, value: float) -> str:
+    if metric == "novelty":
+        return f"{value:.2f} bits"
+    return f"{100 * value:.1f} %" if metric in SHARES else f"{value:.4f}"
+
+
 def _scores(night: Night) -> str:
     figures = night.stages.get("recommend", {}).get("figures", {})
     shares = sorted((int(name.removeprefix("score_p")), name) for name in figures if name.startswith("score_p"))
-    return "; ".join(f"{share} % of the model's rows score below {figures[name]:,.3f}" for share, name in shares)
+    told = [f"{share} % score below {figures[name]:,.3f}" for share, name in shares]
+    return f"Of the rows that the model scored {', '.join(told)}." if told else ""
 
 
 def _sources(night: Night) -> list[tuple[str, str]]:
@@ -177,6 +190,15 @@ def _plots(night: Night) -> dict[str, str]:
         "drift": plots.lines(night.drift, night.settings.recommend.max_drift) if night.drift else "",
         "seconds": plots.bars(seconds, "seconds") if seconds else "",
     }
+
+
+def _price(price: float | None) -> str:
+    return "–" if price is None else f"{price:,.2f}"
+
+
+def _share(value: float, limit: Limit) -> str:
+    """Return a figure or its limit in percent; a stability index has no unit."""
+    return f"{value:.3f}" if limit.setting == "max_drift" else f"{100 * value:.1f} %"
 
 
 def _moment(microseconds: int) -> str:

@@ -49,13 +49,13 @@ def slices(rows: Sequence[Mapping[str, Any]], popular: Mapping[str, float]) -> s
         figure, axes = _new(height=0.45 + 0.26 * len(rows))
         for place, row in enumerate(reversed(rows)):
             low, high = (row["value"] if row[end] is None else row[end] for end in ("low", "high"))
-            axes.plot([low, high], [place, place], color=OURS, linewidth=2)
+            axes.plot([max(low, 0), min(high, 1)], [place, place], color=OURS, linewidth=2)
             axes.plot(row["value"], place, "o", color=OURS, label="" if place else "published model")
             axes.plot(
                 popular.get(row["slice"], float("nan")), place, "x", color=OTHERS, label="" if place else "most-popular"
             )
         axes.set_yticks(range(len(rows)), [_short(row["slice"]) for row in reversed(rows)])
-        axes.set_xlim(left=0)
+        axes.set_xlim(left=-0.02 * axes.get_xlim()[1])  # room for what is 0
         axes.set_xlabel("NDCG@10")
         axes.legend(loc="best")
         return _svg(figure, "NDCG@10 by slice, with 95 % intervals")
