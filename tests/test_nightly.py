@@ -243,11 +243,12 @@ def test_a_night_cut_by_date_holds_out_what_happened_on_its_last_days(
     kept = table(other, "events").sort("user_id", "event_ts").group_by("user_id", maintain_order=True).tail(200)
     events = kept.with_columns(is_item=pl.col("item_id").is_not_null())
     for split, day in (("test", date(2024, 3, 5)), ("validation", date(2024, 3, 4))):
-        firsts = events.filter(pl.col("is_item") & (pl.col("event_date") == day)).group_by("user_id").agg(
-            pl.col("event_ts").min().alias("first_ts")
-        )  # fmt: skip
-        before = events.join(firsts, on="user_id").filter(pl.col("event_ts") < pl.col("first_ts"))
-        assert set(windows.filter(split=split)["user_id"]) == set(before["user_id"])
+        is_wanted = pl.col("is_item") & (pl.col("event_type") != "remove") & (pl.col("event_date") == day)
+        before = events.filter(pl.col("event_date") < day).group_by("user_id").len()
+        wanted = events.filter(is_wanted).join(before, on="user_id", how="semi")
+        told = windows.filter(split=split).join(before, on="user_id", how="left")
+        assert set(told["user_id"]) == set(wanted["user_id"])
+        assert (told["user_num_events"] == told["len"]).all(), "predicted from what came before the period"
     longest = events.filter(pl.col("event_date") < date(2024, 3, 4)).group_by("user_id").len()
     trained = windows.filter(split="train").group_by("user_id").agg(pl.col("user_num_events").max())
     together = trained.join(longest, on="user_id", how="left")
@@ -255,3 +256,6 @@ def test_a_night_cut_by_date_holds_out_what_happened_on_its_last_days(
     assert (together["user_num_events"] == together["len"] - 1).all()
     night = table(other, "metrics").filter(run_date=date(2024, 3, 5))
     assert set(night["protocol"]) == {"by_date_full", "by_date_sampled_999", "published"}
+    others = {"popular", "popular_7_days"}
+    assert others < set(night.filter(protocol="by_date_full")["model_version"])
+    assert set(night["against"]) == {"", *others}

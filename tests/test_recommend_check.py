@@ -149,7 +149,8 @@ def test_figures_of_a_night_compare_it_with_the_last_one(spark: SparkSession, mo
     last = LastNight(
         date(2024, 3, 1), before, 6, [{"kind_view": 0.4, "kind_cart": 0.6}, {"kind_view": 0.6, "kind_cart": 0.4}]
     )
-    found = figures_of_night(tonight, last, {"users": 3.0, "kind_view": 0.9, "kind_cart": 0.1}, offer, 2)  # type: ignore[arg-type]
+    settings = RecommendSettings(top_n=2, max_drift=0.3)
+    found = figures_of_night(tonight, last, {"users": 3.0, "kind_view": 0.9, "kind_cart": 0.1}, offer, settings)  # type: ignore[arg-type]
     assert found["coverage"] == 4 / 38
     assert found["concentration"] == pytest.approx(4 / 6)
     assert found["user_share"] == 0.5
@@ -157,8 +158,10 @@ def test_figures_of_a_night_compare_it_with_the_last_one(spark: SparkSession, mo
     by_hand = 0.4 * np.log(0.9 / 0.5) - 0.4 * np.log(0.1 / 0.5)
     assert found["drift of kinds of events in pasts"] == pytest.approx(by_hand)
     assert [found[f"score_p{share}"] for share in (5, 25, 50, 75, 95)] == [8, 8, 8, 9, 9]
-    first = figures_of_night(tonight, None, {"users": 3.0}, offer, 2)  # type: ignore[arg-type]
-    assert {name for name in first if not name.startswith("score_p")} == {"coverage", "concentration", "offered"}
+    assert (found["limit max_drift"], found["limit min_overlap"]) == (0.3, settings.min_overlap)
+    first = figures_of_night(tonight, None, {"users": 3.0}, offer, settings)  # type: ignore[arg-type]
+    named = {name for name in first if not name.startswith(("score_p", "limit "))}
+    assert named == {"coverage", "concentration", "offered"}
 
 
 def test_the_input_is_told_by_kinds_of_events_and_lengths_of_pasts() -> None:
