@@ -29,7 +29,7 @@ def main(run: Run) -> None:
         run.figures.update(of_stage.figures)
     show_morning(run.lake, run.date)
     seconds = (now() - run.started_at).total_seconds()
-    print(last_line(run.lake, run.date, seconds, run.figures), flush=True)
+    run.last_words = last_line(run.lake, run.date, seconds, run.figures)
 
 
 if __name__ == "__main__":

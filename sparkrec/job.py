@@ -38,6 +38,8 @@ class Run:
     messages: list[str] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
     """What the job measured, by name; kept in `runs`, and shown by a later stage of the same command."""
+    last_words: str = ""
+    """The last line that is printed, for scripts."""
 
     @property
     def date(self) -> date:
@@ -101,6 +103,8 @@ def carry_out(
             main(run)
         else:
             execute(run, main)
+    if run.last_words:
+        print(run.last_words, flush=True)
     return run
 
 

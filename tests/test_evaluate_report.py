@@ -91,9 +91,7 @@ def test_nights_that_failed_or_never_were_make_a_page_too(spark: SparkSession, l
         run_job(spark, "recommend", "--lake", lake, "--date", str(NIGHT), *strict)
     found = page(spark, lake)
     assert "Failed in recommend" in found
-    assert "not reached" in found and "at least 100.0 %" in found, (
-        "the limit of that run, not of whoever writes the page"
-    )
+    assert "not reached" in found and "at least 100 %" in found, "the limit of that run, not of whoever writes the page"
     nothing = page(spark, tmp_path / "empty")
     assert "Nothing is published (prepare has not run)" in nothing
     assert "No stage has left a record" in nothing

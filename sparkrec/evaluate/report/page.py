@@ -51,6 +51,7 @@ def as_page(night: Night) -> str:
         rules={name: words for name, words in RULES.items() if any(row["slice"] == name for row in night.metrics)},
         scores=_scores(night),
         sources=_sources(night),
+        has_reasons=any(row["because_item_id"] for user in night.people for row in user["list"]),
         cost=_cost(night),
         sizes=[(name, f"{size / MIB:,.1f}") for name, size in night.sizes.items() if size],
         code=next((run["code_version"] for run in night.stages.values()), "unknown"),
@@ -196,9 +197,11 @@ def _price(price: float | None) -> str:
     return "–" if price is None else f"{price:,.2f}"
 
 
-def _share(value: float, limit: Limit) -> str:
-    """Return a figure or its limit in percent; a stability index has no unit."""
-    return f"{value:.3f}" if limit.setting == "max_drift" else f"{100 * value:.1f} %"
+def _share(value: float, limit: Limit, digits: int) -> str:
+    """Return a figure or its limit in percent with so many digits at least; a stability index has no unit."""
+    if limit.setting == "max_drift":
+        return f"{value:.3f}"
+    return f"{100 * value:.{digits}f} %" if digits else f"{100 * value:g} %"
 
 
 def _moment(microseconds: int) -> str:

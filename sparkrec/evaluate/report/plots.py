@@ -15,6 +15,8 @@ INK = "#010203"
 """Stands for the page's colour of text, which is another in the dark."""
 OURS, OTHERS = "#2f7ed8", "#e07b39"
 WIDTH, HEIGHT = 6.2, 2.6
+LEGEND: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 2, "borderaxespad": 0.2}
+"""Above the drawing, where it covers nothing."""
 LONGEST = 36
 """Letters of a name beside a drawing."""
 STYLE: dict[Any, Any] = {
@@ -39,7 +41,7 @@ def nights(history: Sequence[Mapping[str, Any]]) -> str:
         axes.set_ylim(bottom=0)
         axes.set_xticks(sorted({row["run_date"] for row in history})[:: max(1, len(history) // 12)])
         axes.tick_params(axis="x", rotation=30)
-        axes.legend(loc="best")
+        axes.legend(**LEGEND)
         return _svg(figure, "NDCG@10 by night, with 95 % intervals")
 
 
@@ -57,7 +59,7 @@ def slices(rows: Sequence[Mapping[str, Any]], popular: Mapping[str, float]) -> s
         axes.set_yticks(range(len(rows)), [_short(row["slice"]) for row in reversed(rows)])
         axes.set_xlim(left=-0.02 * axes.get_xlim()[1])  # room for what is 0
         axes.set_xlabel("NDCG@10")
-        axes.legend(loc="best")
+        axes.legend(**LEGEND)
         return _svg(figure, "NDCG@10 by slice, with 95 % intervals")
 
 
@@ -88,7 +90,7 @@ def lines(rows: Sequence[Mapping[str, Any]], limit: float) -> str:
         axes.tick_params(axis="x", rotation=30)
         axes.set_ylabel("stability index")
         axes.set_ylim(bottom=0)
-        axes.legend(loc="best", fontsize=7)
+        axes.legend(**LEGEND | {"fontsize": 7})
         return _svg(figure, "population stability index by night")
 
 
