@@ -139,7 +139,7 @@ def run_ranking(folder: Path) -> None:
     counts = count_by_index(items, lake.read(ITEM_DAYS), run_date)
     model = lake.read(MODELS).first()
     models = {model["model_version"]: Path(model["path"])}
-    contest = contest_of(models, {"test": counts, "validation": counts}, items, settings)
+    contest = contest_of(models, {"test": counts, "validation": counts}, {}, items, settings)
     among_all = replace(contest, protocols={name: num for name, num in contest.protocols.items() if not num})
     windows = lake.read(WINDOWS).where("split = 'test'")
 
