@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sparkrec.evaluate.cases import Cases, case_states, cases_of
 from sparkrec.evaluate.gains import NO_RANK
-from sparkrec.evaluate.rankers import InnerProducts, PairScores, ranker_of
+from sparkrec.evaluate.rankers import InnerProducts, PairScores, Popularity, ranker_of
 from sparkrec.evaluate.ranks import drawn_ranks, full_ranks, scores_at
 from sparkrec.models.sequence_model import ModelShape, SequenceModel
 from sparkrec.window.cut import CutPlan, cut_windows
@@ -33,6 +33,7 @@ class Small(SequenceModel):
         super().__init__(ModelShape(SIZE, LENGTH, WIDTH, 1, 1, 0.0))
         rng = np.random.default_rng(seed)
         self.vector_VD = torch.from_numpy(rng.integers(-2, 3, (SIZE, WIDTH))).float()
+        self.is_known_V[:2] = True  # whatever it says, these are no items
         self.is_known_V[2:] = torch.from_numpy(rng.random(SIZE - 2) < 0.9)
 
     def states(self, inputs: Mapping[str, Tensor]) -> Tensor:
@@ -92,7 +93,9 @@ def test_a_model_that_scores_pairs_is_ranked_by_these_scores() -> None:
     (found_P,) = ranker.ranks(tile, cases, [None])
     state_CD = case_states(model, tile, cases)
     distance_CV = (state_CD[:, None] - model.vector_VD).abs().sum(dim=-1)
-    whole_CV = (-distance_CV).masked_fill(~model.is_known_V, -torch.inf)
+    is_known_V = model.is_known_V.clone()
+    is_known_V[:2] = False
+    whole_CV = (-distance_CV).masked_fill(~is_known_V, -torch.inf)
     assert torch.equal(found_P, full_ranks(whole_CV, cases.sought))
     assert not torch.equal(found_P, ranker_of(Small(), SIZE, len(tile)).ranks(tile, cases, [None])[0])
 
@@ -110,6 +113,19 @@ def test_what_is_not_a_number_is_refused_for_it_would_count_as_no_competitor(spo
         model.vector_VD = torch.full_like(model.vector_VD, torch.nan)
         with pytest.raises(ValueError, match="not numbers"):
             ranker.ranks(tile, cases_of(tile, by_steps=False), [None])
+
+
+def test_an_item_without_events_ties_with_its_like_and_not_with_padding() -> None:
+    counts_V = np.zeros(SIZE + 20, dtype=np.int64)
+    counts_V[2:10] = 5
+    cases = cases_of(rows(), by_steps=False)
+    (rank_P,) = Popularity(counts_V).ranks(rows(), cases, [None])
+    item_P, left_out = cases.sought.item_P.numpy(), [set() for _ in cases.row_C]
+    for case, item in zip(cases.sought.case_X.tolist(), cases.sought.item_X.tolist(), strict=True):
+        left_out[case].add(item)
+    for case, item in enumerate(item_P.tolist()):
+        others = [other for other in range(2, SIZE + 20) if other not in left_out[case]]
+        assert rank_P[case] == 1 + sum(counts_V[other] >= counts_V[item] for other in others)
 
 
 def test_a_tile_of_steps_has_no_more_cases_than_the_finder_has_room_for(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from sparkrec.evaluate.cases import Cases, case_states
-from sparkrec.evaluate.gains import NO_RANK
 from sparkrec.evaluate.ranks import SharedScores, Sought, drawn_ranks, full_ranks, ranks_after, scores_at, shared_ranks
 from sparkrec.models.best import Finder, coarse_numbers, vectors_of
 from sparkrec.models.sequence_model import SequenceModel
@@ -30,7 +29,7 @@ class Ranker(Protocol):
 
 
 class InnerProducts:
-    """Ranks by a model whose scores are inner products. Ranks beyond `num_best` are NO_RANK in the ranking among all.
+    """Ranks by a model whose scores are inner products. Of ranks beyond `num_best` among all it says no more.
 
     That ranking is read from the N best items of a case, found by what recommend finds lists with: where not all of
     them score at least as much as a target, those that do are all there are.
@@ -62,7 +61,7 @@ class InnerProducts:
         out_case, out_place = sought.case_X[is_scored_X], place_X[is_scored_X]
         best_CN, _ = self.finder.best(state_CD, out_case, out_place, (), self.num_best)
         ahead_P = torch.count_nonzero(best_CN[sought.case_P] >= score_P[:, None], dim=1)
-        return torch.where(ahead_P < self.num_best, ranks_after(ahead_P, score_P, sought), NO_RANK)
+        return ranks_after(ahead_P, score_P, sought)
 
     def _scores_of_drawn(self, state_CD: Tensor, drawn_CM: Tensor) -> Tensor:
         place_CM = self._places(drawn_CM)
