@@ -169,18 +169,23 @@ class Lake:
         return written
 
     def create(self, table: Table, properties: Mapping[str, str] | None = None) -> None:
-        """Create the table, empty, where it does not exist."""
+        """Create the table, empty, where it does not exist; add the columns that an earlier version did not have."""
+        # Spark and Delta write a schema as the same JSON, comments included.
+        schema = deltalake.Schema.from_json(table.schema.json())
         # Two first writers to an empty path would conflict; creating is cheap and repeatable.
-        deltalake.DeltaTable.create(
+        stored = deltalake.DeltaTable.create(
             self.path(table),
-            # Spark and Delta write a schema as the same JSON, comments included.
-            schema=deltalake.Schema.from_json(table.schema.json()),
+            schema=schema,
             mode="ignore",
             partition_by=[table.partition] if table.partition else None,
             description=f"A row is {table.row}.",
             configuration=dict(properties or {}),
             raise_if_key_not_exists=False,  # ours are our own
         )
+        there = {field.name for field in stored.schema().fields}
+        new = [field for field in schema.fields if field.name not in there]
+        if new:
+            stored.alter.add_columns(new)
 
     def _version(self, table: Table) -> int:
         return newest_version(self.path(table))

@@ -16,6 +16,7 @@ from sparkrec.evaluate.drift import figures_by_night
 from sparkrec.evaluate.limits import Limit, limits_of
 from sparkrec.evaluate.protocols import protocol_of
 from sparkrec.lake import Lake
+from sparkrec.models.store import REFIT
 from sparkrec.prepare.clean import start_of
 from sparkrec.prepare.heal import ZONE
 from sparkrec.tables import (
@@ -77,7 +78,8 @@ def gather(lake: Lake, run_date: date, settings: Settings, failure: str = "") ->
     figures: Mapping[str, float] = stages.get("recommend", {}).get("figures", {})
     metrics = lake.read_or_empty(METRICS)
     history = _history(metrics, run_date, protocol_of(settings.window))
-    before = [row["model_version"] for row in history if row["who"] == "model" and row["run_date"] < run_date]
+    earlier = [row["model_version"] for row in history if row["who"] == "model" and row["run_date"] < run_date]
+    before = {version.removesuffix(REFIT) for version in earlier[-1:]}
     told = _rows(metrics.where(of_night).orderBy("protocol", "slice", "metric", "k"))
     return Night(
         date=run_date,
@@ -89,7 +91,7 @@ def gather(lake: Lake, run_date: date, settings: Settings, failure: str = "") ->
         counts=_sizes_of_night(lake, night),
         metrics=told,
         history=history,
-        champion=next((row["against"] for row in told if row["against"] in before[-1:]), None),
+        champion=next((row["against"] for row in told if row["against"] in before), None),
         drift=_drift(runs, run_date),
         limits=limits_of(figures, settings.recommend),
         people=_people(lake, night, run_date, settings.run.seed) if first else [],
