@@ -17,7 +17,7 @@ OURS, OTHERS = "#2f7ed8", "#e07b39"
 WIDTH, HEIGHT = 6.2, 2.6
 LEGEND: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 2, "borderaxespad": 0.2}
 """Above the drawing, where it covers nothing."""
-LONGEST = 36
+LONGEST = 28
 """Letters of a name beside a drawing."""
 STYLE: dict[Any, Any] = {
     "font.size": 9, "font.family": "sans-serif", "svg.fonttype": "none", "svg.hashsalt": "sparkrec", "text.color": INK,
@@ -46,7 +46,7 @@ def nights(history: Sequence[Mapping[str, Any]]) -> str:
 
 
 def slices(rows: Sequence[Mapping[str, Any]], popular: Mapping[str, float]) -> str:
-    """Draw a figure of every slice with its interval, and most-popular's beside it."""
+    """Draw a figure of every slice with its interval, and most-popular's beside it; users in brackets."""
     with mpl.rc_context(STYLE):
         figure, axes = _new(height=0.45 + 0.26 * len(rows))
         for place, row in enumerate(reversed(rows)):
@@ -56,7 +56,7 @@ def slices(rows: Sequence[Mapping[str, Any]], popular: Mapping[str, float]) -> s
             axes.plot(
                 popular.get(row["slice"], float("nan")), place, "x", color=OTHERS, label="" if place else "most-popular"
             )
-        axes.set_yticks(range(len(rows)), [_short(row["slice"]) for row in reversed(rows)])
+        axes.set_yticks(range(len(rows)), [_of_slice(row) for row in reversed(rows)])
         axes.set_xlim(left=-0.02 * axes.get_xlim()[1])  # room for what is 0
         axes.set_xlabel("NDCG@10")
         axes.legend(**LEGEND)
@@ -92,6 +92,11 @@ def lines(rows: Sequence[Mapping[str, Any]], limit: float) -> str:
         axes.set_ylim(bottom=0)
         axes.legend(**LEGEND | {"fontsize": 7})
         return _svg(figure, "population stability index by night")
+
+
+def _of_slice(row: Mapping[str, Any]) -> str:
+    word, space, name = str(row["slice"]).partition(" ")
+    return f"{word}{space}{_short(name)} ({row['num_users']:,})"
 
 
 def _short(name: str) -> str:
