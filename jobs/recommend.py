@@ -34,8 +34,7 @@ def main(run: Run) -> None:
     known, items = known_as_of(lake, run.date, run.settings.prepare), lake.read(ITEMS)
     published = published_version(lake.read_or_empty(RECOMMENDATIONS).where(f"run_date = '{run.date}'"))
     model, doubts, remark = choose_model(lake.read(MODELS).collect(), published, run.date, settings)
-    events = lake.read_or_empty(EVENTS).where(f"run_date <= '{run.date}'")
-    run.figures |= figures_of_model(model) | shape_of_day(events, known.histories, items, run.date)
+    run.figures |= figures_of_model(model) | shape_of_day(lake.read_or_empty(EVENTS), known.histories, items, run.date)
     offer, refusals, rule_items = offer_of(items, lake.lineage(ITEMS), known, rules, model, run.date, settings)
     judge(faults_of_offer(offer, refusals, settings.top_n), doubts, where, run.asked.force)
 

@@ -10,8 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
 
+from sparkrec.config import load_settings
 from sparkrec.config.settings import WindowSettings
 from sparkrec.errors import SparkrecError
+from sparkrec.evaluate.report.gather import gather
+from sparkrec.lake import Lake
 from sparkrec.window.held_out import held_out_words
 from tests.contests import add_model
 from tests.nights import DAY, earlier, run
@@ -111,6 +114,14 @@ def test_a_model_is_compared_with_another_on_the_same_users(spark: SparkSession,
     assert set(found) == {(name, "") for name in ("first", *others)} | {("first", name) for name in others}, (
         "the model of the night before without being asked for"
     )
+    settings = load_settings("conf/local.yaml", [], lake=str(lake))
+    told = gather(Lake(spark, str(lake)), date(2024, 3, DAY), settings)
+    history = [(row["run_date"].day, row["who"], row["model_version"]) for row in told.history]
+    assert sorted(history) == [
+        (DAY - 1, "model", "second"), (DAY - 1, "popular", "popular"),
+        (DAY, "model", "first"), (DAY, "popular", "popular"),
+    ], "a published model per night, whatever it was compared with"  # fmt: skip
+    assert told.champion == "second"
     difference = found["first", "second"]
     assert difference["value"] == pytest.approx(found["first", ""]["value"] - found["second", ""]["value"])
     assert difference["low"] < difference["value"] < difference["high"]

@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -43,6 +43,13 @@ def test_the_page_of_a_whole_night_tells_everything(spark: SparkSession, lake: P
     assert f"{rows.filter(model_version='first')['value'].item():.4f}" in found
     assert "What the last night's lists were worth" in found
     assert "recommend.max_fallback_share" in found
+    earlier = date(2024, 3, DAY - 1)
+    settings = load_settings("conf/local.yaml", [], lake=str(lake))
+    told = gather(Lake(spark, str(lake)), earlier, settings)
+    days = {
+        datetime.fromtimestamp(event["event_tss"] / 1e6, UTC).date() for user in told.people for event in user["past"]
+    }
+    assert max(days) == earlier, "what people did after the lists were made does not stand beside them"
 
 
 def test_the_report_as_json_has_the_numbers(spark: SparkSession, lake: Path) -> None:

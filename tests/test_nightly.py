@@ -18,6 +18,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from sparkrec.models.store import read_card
 from sparkrec.sample.write import SampleSize, write_sample
 from sparkrec.tables import ALL
 from tests.conftest import ROOT
@@ -227,6 +228,8 @@ def test_the_next_night_can_be_fine_tuned_and_refitted_and_is_measured_against_t
     assert (evaluated / "weights.safetensors").read_bytes() != (
         Path(refitted["path"]) / "weights.safetensors"
     ).read_bytes()
+    assert read_card(Path(refitted["path"])).held_out == "", "it has seen all"
+    assert read_card(evaluated).held_out.startswith("last_items")
     figures = table(lake, "metrics").filter(run_date=date(2024, 3, 6), slice="all", metric="ndcg", against="", k=10)
     ours = figures.filter(model_version=version, protocol="leave_one_out_full")["value"].item()
     assert ours == pytest.approx(told["test_ndcg10"]), "figures are of the model that has not seen what is held out"

@@ -182,14 +182,15 @@ def test_the_input_is_told_by_kinds_of_events_and_lengths_of_pasts() -> None:
 
 
 def test_a_day_is_told_by_its_events_sessions_and_who_is_new(spark: SparkSession) -> None:
-    day, before = date(2024, 3, 2), date(2024, 3, 1)
+    day, before, later = date(2024, 3, 2), date(2024, 3, 1), date(2024, 3, 3)
     events = spark.createDataFrame(
         [
-            ("ann", 10, "i1", "view", "s1", day), ("ann", 11, "i2", "view", "s1", day),
-            ("ann", 12, None, "search", "s1", day), ("bob", 13, "i1", "cart", "s2", day),
-            ("ann", 1, "i9", "view", "s0", before),
+            ("ann", 10, "i1", "view", "s1", day, day), ("ann", 11, "i2", "view", "s1", day, day),
+            ("ann", 12, None, "search", "s1", day, day), ("bob", 13, "i1", "cart", "s2", day, day),
+            ("ann", 1, "i9", "view", "s0", before, before), ("bob", 14, "i2", "purchase", "s2", day, later),
         ],
-        "user_id string, event_ts long, item_id string, event_type string, session_id string, event_date date",
+        "user_id string, event_ts long, item_id string, event_type string, session_id string, event_date date,"
+        " run_date date",
     )  # fmt: skip
     histories = spark.createDataFrame([("ann", 1), ("bob", 13)], "user_id string, first_event_ts long")
     items = spark.createDataFrame([("i1", before), ("i2", day), ("i9", before)], "item_id string, first_seen date")

@@ -57,9 +57,10 @@ def shares(shapes: Iterable[Mapping[str, int]]) -> dict[str, float]:
 def shape_of_day(events: DataFrame, histories: DataFrame, items: DataFrame, run_date: date) -> dict[str, float]:
     """Return what the date's events are like: shares of kinds and of lengths of sessions, and of new users and items.
 
-    In   events: known by then, of all days. histories: user_id, first_event_ts. items: item_id, first_seen.
+    In   events: of all days and runs. histories: user_id, first_event_ts. items: item_id, first_seen.
     """
-    of_day = events.where(F.col("event_date") == F.lit(run_date))
+    # What later runs brought in of the day, nobody knew then.
+    of_day = events.where((F.col("event_date") == F.lit(run_date)) & (F.col("run_date") <= F.lit(run_date)))
     kinds = of_day.groupBy("event_type").count().collect()  # a row per kind
     per_session = of_day.groupBy("session_id").agg(F.count("*").alias("num"))
     least = F.greatest(*(F.when(F.col("num") >= length, length) for length in LENGTHS))
