@@ -3,7 +3,7 @@
 spark-submit jobs/evaluate.py --date 2019-10-01 [--against MODEL_VERSION] [--format html|json]
 """
 
-from sparkrec.evaluate.contest import contest_of, with_champion
+from sparkrec.evaluate.contest import contest_of, in_words, with_champion
 from sparkrec.evaluate.figures import metrics_of, summed
 from sparkrec.evaluate.held_out import existing, sums_of_held_out
 from sparkrec.evaluate.leaks import check_models, check_windows
@@ -34,9 +34,9 @@ def main(run: Run) -> None:
     asked = {version: evaluated(folder)} | earlier_models(models, run.asked.against, run.date)
     check_models(asked, held_out_words(settings.window))
     check_windows(windows, where)
-    contest = contest_of(
-        with_champion(asked, last_published(lake, models, run.date)), popularity, lately, items, settings
-    )
+    champion = last_published(lake, models, run.date)
+    contestants = with_champion(asked, champion)
+    contest = contest_of(contestants, popularity, lately, items, settings)
 
     top_k = settings.evaluate.top_k
     figures = [
@@ -48,7 +48,8 @@ def main(run: Run) -> None:
     rows = headline(lake.read(METRICS).where(of_the_night))
     run.figures.update(by_name(rows, version))
     run.rows_in = int(run.figures.get("users", 0))
-    run.say(f"{version}, {protocol_of(settings.window).replace('_', ' ')} ranking: {sentence_of(rows, version)}")
+    told = f"{sentence_of(rows, version)}{in_words(contestants, champion)}"
+    run.say(f"{version}, {protocol_of(settings.window).replace('_', ' ')} ranking: {told}")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from sparkrec.config.load import settings_hash
 from sparkrec.errors import RefusedError, SparkrecError
 from sparkrec.lake import Lake, check_writable, locked
 from sparkrec.session import start_session
+from sparkrec.spark_errors import cause_of
 from sparkrec.tables import ALL, RUNS
 
 
@@ -116,7 +117,7 @@ def execute(run: Run, main: Main) -> None:
     except RefusedError:
         raise
     except Exception as error:
-        _record(run, "failed", str(error).strip().split("\n")[0][:2000] or type(error).__name__)
+        _record(run, "failed", cause_of(error) or type(error).__name__)
         raise
     run.say(f"done in {time.monotonic() - started:.1f} s")
     _record(run, "complete", "; ".join(run.messages))

@@ -9,4 +9,4 @@ def cause_of(error: Exception) -> str:
     file = re.search(r"while reading file (\S+?)\.?\s", text)
     causes = re.findall(r"Caused by: ([^\n]+)", text) + re.findall(r"^([\w.]*Error: [^\n]+)", text, re.MULTILINE)
     last = causes[-1] if causes else text.strip().split("\n")[0]
-    return (f"{file.group(1)} cannot be read, {last}" if file else last)[:500]
+    return (f"{file.group(1)} cannot be read, {last}" if file else last)[:2000]

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -11,8 +12,11 @@ from pyspark.sql import SparkSession
 from sparkrec.arguments import parse
 from sparkrec.config import load_settings
 from sparkrec.errors import SparkrecError
+from sparkrec.evaluate.limits import Limit
 from sparkrec.evaluate.report import plots
 from sparkrec.evaluate.report.gather import gather
+from sparkrec.evaluate.report.page import as_page
+from sparkrec.evaluate.report.verdict import as_lines, is_well
 from sparkrec.evaluate.report.write import reported, write_report
 from sparkrec.lake import Lake
 from tests.nights import DAY
@@ -38,7 +42,7 @@ def test_the_page_of_a_whole_night_tells_everything(spark: SparkSession, lake: P
     found = page(spark, lake)
     assert "Published: " in found
     assert found.count("<svg") >= 4
-    assert found.count("<summary>") == 11, "ten users, and the slices"
+    assert found.count("<summary>") == 12, "ten users, the slices, and other cut-offs"
     rows = table(lake, "metrics").filter(protocol="leave_one_out_full", slice="all", metric="ndcg", k=10, against="")
     assert f"{rows.filter(model_version='first')['value'].item():.4f}" in found
     assert "What the last night's lists were worth" in found
@@ -60,6 +64,37 @@ def test_the_report_as_json_has_the_numbers(spark: SparkSession, lake: Path) -> 
     assert len(told["people"]) == 10
     assert told["stages"]["evaluate"]["status"] == "complete"
     assert {limit["is_kept"] for limit in told["limits"]} == {True}
+
+
+def test_a_terminal_shows_the_night_in_a_few_lines(spark: SparkSession, lake: Path) -> None:
+    settings = load_settings("conf/local.yaml", [], lake=str(lake))
+    night = gather(Lake(spark, str(lake)), NIGHT, settings)
+    rows = [
+        ("leave_one_out_full", "ndcg", 10, "first", "", 0.25, 0.2, 0.3),
+        ("leave_one_out_full", "ndcg", 10, "first", "second", -0.01, None, None),
+        ("leave_one_out_full", "ndcg", 5, "first", "", 0.2, 0.1, 0.3),
+        ("realised", "hr", 5, "second", "", 0.3, 0.2, 0.4),
+        ("realised", "hr", 10, "second", "", 0.5, 0.4, 0.6),
+        ("realised", "hr", 20, "second", "", 0.6, 0.5, 0.7),
+    ]
+    names = ("protocol", "metric", "k", "model_version", "against", "value", "low", "high")
+    metrics = [dict(zip(names, row, strict=True)) | {"slice": "all", "num_users": 1234} for row in rows]
+    kept = Limit("overlap", 0.5, True, 0.1, "min_overlap", "of a list was in the last one")
+    passed = Limit("drift of x", 0.5, False, 0.25, "max_drift", "stability index of x")
+    told = replace(
+        night, metrics=metrics, limits=[kept, passed], counts={"rows published": 9300, "users with a list": 930}
+    )
+    assert as_lines(told).splitlines() == [
+        "",
+        "The night of 2024-03-03. Published: 9,300 rows for 930 users, by first.",
+        "  NDCG@10 0.2500 (0.2000 to 0.3000), -0.0100 against second",
+        "  the last night's lists: HR@10 0.5000 (0.4000 to 0.6000) over 1,234 users who came back",
+        "  limits exceeded: 0.500 stability index of x (recommend.max_drift 0.25)",
+    ]
+    assert as_lines(replace(told, limits=[kept], metrics=[])).splitlines()[2:] == ["  all 1 limits are kept"]
+    assert is_well(told) and not is_well(replace(told, failure="out of memory"))
+    drawn = as_page(replace(told, drift=[{"run_date": NIGHT, "group": "of x", "value": 0.5}], champion="second"))
+    assert "second is the model of the night before" in drawn
 
 
 def test_names_that_look_like_formulas_or_markup_are_shown_as_they_are() -> None:
@@ -85,7 +120,7 @@ def test_a_refused_command_says_so_on_the_page_and_leaves_a_good_night_good(spar
     with pytest.raises(SparkrecError, match="model typo"):
         run_job(spark, "evaluate", "--lake", lake, "--date", str(NIGHT), "--against", "typo")
     found = (lake / "_reports" / f"{NIGHT}.html").read_text()
-    assert "Published: " in found and "was refused: model typo" in found
+    assert "Published: " in found and "ended with: model typo" in found
     assert "Failed" not in found
     with pytest.raises(SparkrecError):
         run_job(spark, "evaluate", "--lake", lake, "--date", "2024-03-09")

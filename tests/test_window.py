@@ -341,6 +341,12 @@ def test_windows_cut_with_other_settings_are_refused_with_the_difference(spark: 
     other = load_settings("conf/local.yaml", ["window.length=8", "window.num_negatives=3", "run.seed=8"])
     with pytest.raises(RefusedError, match=r"run.seed was 7 and is 8 now; window.num_negatives was 2 and is 3 now"):
         check_made_with(lake, plan.run_date, other)
+    for file in (tmp_path / "windows").glob("run_date=*/*.parquet"):
+        pq.write_table(pq.ParquetFile(file).read().drop_columns("relevant_repeats"), file)
+    with pytest.raises(
+        RefusedError, match=r"an earlier version \(relevant_repeats is missing\); run 'make window DATE"
+    ):
+        check_made_with(lake, plan.run_date, settings)
 
 
 def test_a_date_cut_again_replaces_its_windows_and_old_dates_go(spark: SparkSession, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from pyspark.sql import DataFrame
 
 from sparkrec.config.settings import Settings
@@ -59,6 +60,7 @@ class Contest:
         """Rows ranked together, so that there are about `tile_users` cases; a row has at most one per position."""
         return max(1, self.tile_users // self.cases_per_row)
 
+    @torch.inference_mode()
     def by_model(self) -> list[Ranker]:
         """Return what ranks by the models, with the weights of all in memory."""
         tile_cases = self.tile_rows * self.cases_per_row
@@ -124,7 +126,7 @@ def with_champion(models: Mapping[str, Path], champion: Path | None, name: str =
 
 def in_words(contestants: Mapping[str, Path], champion: Path | None) -> str:
     """Return a remark where the champion had to stay out, so that nobody takes it for beaten."""
-    if champion is None or CHAMPION in contestants:
+    if champion is None or evaluated(champion) in contestants.values():
         return ""
     return (
         f"; not compared with champion {champion.name}, whose training held out something else or whose files are gone"

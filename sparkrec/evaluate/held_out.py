@@ -41,12 +41,13 @@ def sums_of_held_out(windows: DataFrame, contest: Contest) -> DataFrame:
 def _summer(contest: Contest) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def add_up(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         torch.set_num_threads(1)
-        by_model = contest.by_model()
+        by_model: list[Ranker] = []
         rankers: dict[str, list[Ranker]] = {}
         found: dict[tuple[str, str], Sums] = {}
         for batch in batches:
             for split in pc.unique(batch.column("split")).to_pylist():
                 if split not in rankers:
+                    by_model = by_model or contest.by_model()
                     rankers[split] = [*by_model, *contest.by_popularity(split)]
                 rows = batch.filter(pc.equal(batch.column("split"), split))
                 for start in range(0, len(rows), contest.tile_rows):

@@ -35,7 +35,10 @@ def figures_of_published(
     num_users, longest = _size(night)
     cut_offs = cut_offs_of(top_k, longest)
     lists = _indexed(night.select("user_id", "rank", "item_id"), items)
-    of_all = rows_over_all(over_all_lists(lists, _offered(lake, run_date), cut_offs), version, PUBLISHED, num_users)
+    # Without the night's own word on what was on offer there is nothing to cover.
+    offered = _offered(lake, run_date)
+    over_all = over_all_lists(lists, offered, cut_offs) if offered else {}
+    of_all = rows_over_all(over_all, version, PUBLISHED, num_users)
     one_in = max(1, num_users // PROPERTY_USERS)
     chosen = by_user(lists.where(F.pmod(F.xxhash64("user_id"), F.lit(one_in)) == 0))
     traits = traits_of(counts, categories_by_index(items, len(counts)))

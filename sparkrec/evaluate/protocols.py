@@ -20,8 +20,8 @@ def protocol_of(settings: WindowSettings, drawn_items: int = 0) -> str:
     return "_".join([HELD_OUT[settings.held_out], *named, ranking])
 
 
-def statement_of(settings: WindowSettings, drawn_items: int = 0) -> str:
-    """Return in a sentence what is to be found, among what, and what does not compete."""
+def statement_of(settings: WindowSettings) -> str:
+    """Return in a sentence what is to be found in the ranking among all items, and what does not compete."""
     kinds = "" if protocol_of(settings) == f"{HELD_OUT[settings.held_out]}_{FULL}" else _kinds(settings)
     sought = {
         "last_items": f"the last{kinds} item of every user, predicted from all events before it",
@@ -30,11 +30,8 @@ def statement_of(settings: WindowSettings, drawn_items: int = 0) -> str:
         "sessions": f"every{kinds} step within the sessions of the last {settings.held_out_days} day(s) but their first"
         f" events, predicted from the events before it, {settings.length} at most",
     }[settings.held_out]
-    among = (
-        f"{drawn_items} random items, each as likely, none of them touched by the user" if drawn_items else "all items"
-    )
-    left_out = "" if drawn_items or settings.held_out == "sessions" else " but the others that the user had touched"
-    return f"{sought}; ranked among {among}{left_out}, ties against the model"
+    left_out = "" if settings.held_out == "sessions" else " but the others that the user had touched"
+    return f"{sought}; ranked among all items{left_out}, ties against the model"
 
 
 def _kinds(settings: WindowSettings) -> str:

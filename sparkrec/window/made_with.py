@@ -21,7 +21,8 @@ def made_with(settings: Settings) -> str:
 
 
 def check_made_with(lake: Lake, run_date: date, settings: Settings) -> None:
-    """Refuse windows that were cut with other settings; name every difference. A date without windows is told later."""
+    """Refuse windows that were cut with other settings, name every difference, and those that lack a column. A date
+    without windows is told later."""
     files = lake.files(WINDOWS)
     if files is None or not len(files):
         return
@@ -29,6 +30,12 @@ def check_made_with(lake: Lake, run_date: date, settings: Settings) -> None:
     if not paths:
         return
     schema = pq.read_schema(f"{lake.path(WINDOWS)}/{paths[0]}")
+    missing = sorted(set(WINDOWS.in_files.names) - set(schema.names))
+    if missing:
+        raise RefusedError(
+            f"{lake.path(WINDOWS)} {run_date}: cut by an earlier version ({', '.join(missing)} is missing); run"
+            f" 'make window DATE={run_date}' again"
+        )
     there, here = json.loads((schema.metadata or {}).get(KEY, b"{}")), json.loads(made_with(settings))
     other = [
         f"{section}.{name} was {there.get(section, {}).get(name, 'not told')} and is {value} now"

@@ -16,6 +16,7 @@ from sparkrec.evaluate.drift import figures_by_night
 from sparkrec.evaluate.limits import Limit, limits_of
 from sparkrec.evaluate.protocols import protocol_of
 from sparkrec.lake import Lake
+from sparkrec.models.published import published_version
 from sparkrec.models.store import REFIT
 from sparkrec.prepare.clean import start_of
 from sparkrec.prepare.heal import ZONE
@@ -78,8 +79,7 @@ def gather(lake: Lake, run_date: date, settings: Settings, failure: str = "") ->
     figures: Mapping[str, float] = stages.get("recommend", {}).get("figures", {})
     metrics = lake.read_or_empty(METRICS)
     history = _history(metrics, run_date, protocol_of(settings.window))
-    earlier = [row["model_version"] for row in history if row["who"] == "model" and row["run_date"] < run_date]
-    before = {version.removesuffix(REFIT) for version in earlier[-1:]}
+    before = _model_before(lake, run_date)
     told = _rows(metrics.where(of_night).orderBy("protocol", "slice", "metric", "k"))
     return Night(
         date=run_date,
@@ -91,7 +91,7 @@ def gather(lake: Lake, run_date: date, settings: Settings, failure: str = "") ->
         counts=_sizes_of_night(lake, night),
         metrics=told,
         history=history,
-        champion=next((row["against"] for row in told if row["against"] in before), None),
+        champion=next((row["against"] for row in told if row["against"] == before != ""), None),
         drift=_drift(runs, run_date),
         limits=limits_of(figures, settings.recommend),
         people=_people(lake, night, run_date, settings.run.seed) if first else [],
@@ -134,6 +134,15 @@ def _history(metrics: DataFrame, run_date: date, protocol: str) -> Rows:
     ours = rows.join(of_models, ["run_date", "model_version"], how="left_semi")
     both = ours.unionByName(rows.where(F.col("who") == POPULAR))
     return _rows(both.orderBy(F.desc("run_date"), "who").limit(NIGHTS * 2))[::-1]
+
+
+def _model_before(lake: Lake, run_date: date) -> str:
+    """Return the version by which the last published night's model is compared with, '' without such a night."""
+    last_date = lake.last_date(RECOMMENDATIONS, run_date)
+    if last_date is None:
+        return ""
+    night = lake.read(RECOMMENDATIONS).where(F.col("run_date") == F.lit(last_date))
+    return (published_version(night) or "").removesuffix(REFIT)
 
 
 def _drift(runs: DataFrame, run_date: date) -> Rows:

@@ -28,6 +28,7 @@ WORDS = {
 }  # fmt: skip
 SHARES = ("popularity_share", "diversity", "coverage", "serendipity")
 """Figures shown in percent."""
+SLICES_SHOWN = 50
 MIB = 1 << 20
 ENOUGH_USERS = 30
 """With fewer the interval's approximation is poor, and no difference is called clear."""
@@ -92,7 +93,8 @@ def _headline(night: Night) -> list[dict[str, Any]]:
             for name in others:
                 paired = rows.get((metric, k, str(night.version), name))
                 difference = f"{paired['value']:+.4f} ({_ends(paired, '+.4f')})" if paired else "–"
-                value = f"{rows[metric, k, name, '']['value']:.4f}"
+                theirs = rows.get((metric, k, name, ""))
+                value = f"{theirs['value']:.4f}" if theirs else "–"
                 columns.append({"value": value, "difference": difference, "tone": _tone(paired)})
             told.append(
                 {
@@ -184,11 +186,12 @@ def _plots(night: Night) -> dict[str, str]:
     )
     popular = {row["slice"]: row["value"] for row in ndcg if row["model_version"] == POPULAR}
     seconds = {stage: run["seconds"] for stage, run in night.stages.items()}
+    limit = next((limit.limit for limit in night.limits if limit.setting == "max_drift"), None)
     return {
         "refused": plots.bars(dict(night.refused_rows), "rows refused") if night.refused_rows else "",
         "nights": plots.nights(night.history) if night.history else "",
-        "slices": plots.slices(ours, popular) if ours else "",
-        "drift": plots.lines(night.drift, night.settings.recommend.max_drift) if night.drift else "",
+        "slices": plots.slices(ours[:SLICES_SHOWN], popular) if ours else "",
+        "drift": plots.lines(night.drift, limit) if night.drift else "",
         "seconds": plots.bars(seconds, "seconds") if seconds else "",
     }
 

@@ -2,6 +2,7 @@
 
 import io
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -76,8 +77,8 @@ def bars(values: Mapping[str, float], unit: str) -> str:
         return _svg(figure, unit)
 
 
-def lines(rows: Sequence[Mapping[str, Any]], limit: float) -> str:
-    """Draw the stability index of every group over nights, and the limit."""
+def lines(rows: Sequence[Mapping[str, Any]], limit: float | None) -> str:
+    """Draw the stability index of every group over nights, and the limit if there is one."""
     with mpl.rc_context(STYLE):
         figure, axes = _new()
         for group in sorted({row["group"] for row in rows}):
@@ -85,7 +86,8 @@ def lines(rows: Sequence[Mapping[str, Any]], limit: float) -> str:
             axes.plot(
                 [row["run_date"] for row in own], [row["value"] for row in own], marker="o", markersize=4, label=group
             )
-        axes.axhline(limit, color=OTHERS, linestyle="--", linewidth=1, label="limit")
+        if limit is not None:
+            axes.axhline(limit, color=OTHERS, linestyle="--", linewidth=1, label="limit")
         axes.set_xticks(sorted({row["run_date"] for row in rows})[:: max(1, len(rows) // 24)])
         axes.tick_params(axis="x", rotation=30)
         axes.set_ylabel("stability index")
@@ -112,7 +114,9 @@ def _new(height: float = HEIGHT) -> tuple[Figure, Axes]:
 def _svg(figure: Figure, words: str) -> str:
     """Return the drawing for the middle of a page, as wide as it, with words for who cannot see it."""
     file = io.StringIO()
-    figure.savefig(file, format="svg", metadata={"Date": None})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # letters stay letters; the reader has the font
+        figure.savefig(file, format="svg", metadata={"Date": None})
     svg = file.getvalue()
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg[svg.index("<svg") :].replace(INK, "currentColor"), count=1)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)

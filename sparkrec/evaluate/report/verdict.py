@@ -20,10 +20,10 @@ def verdict_of(night: Night) -> str:
         missing = next((stage for stage in STAGES if stage not in night.stages), None)
         why = night.failure or (f"{missing} has not run" if missing else "")
         return f"Nothing is published{f' ({why})' if why else ''}; readers see the nights before."
-    refused = f" The command that wrote this was refused: {night.failure}" if night.failure else ""
+    ended = f" The command that wrote this ended with: {night.failure}" if night.failure else ""
     return (
         f"Published: {night.counts['rows published']:,} rows for {night.counts['users with a list']:,} users,"
-        f" by {night.version}.{refused}"
+        f" by {night.version}.{ended}"
     )
 
 

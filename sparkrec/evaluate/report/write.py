@@ -12,6 +12,7 @@ from sparkrec.evaluate.report.gather import Night, gather
 from sparkrec.evaluate.report.page import as_json, as_page
 from sparkrec.evaluate.report.verdict import as_lines
 from sparkrec.lake import Lake
+from sparkrec.spark_errors import cause_of
 from sparkrec.tables import RUNS
 
 FOLDER = "_reports"
@@ -39,13 +40,14 @@ def reported(root: str, spark: SparkSession, asked: Asked) -> Iterator[None]:
         yield
         failure = ""
     except Exception as error:
-        failure = str(error).strip().split("\n")[0] or type(error).__name__
+        failure = cause_of(error) or type(error).__name__
         raise
     finally:
         lake = Lake(spark, root)
         if lake.has(RUNS):
             try:
                 night = gather(lake, asked.date, asked.settings, failure)
-                print(f"{as_lines(night)}\n  report: {write_report(night, root, asked.format)}\n", flush=True)
+                file = write_report(night, root, asked.format)
+                print(f"{as_lines(night)}\n  report: {file}\n", flush=True)
             except Exception as error:
                 print(f"report: not written, {type(error).__name__}: {error}; the tables are as told above", flush=True)
