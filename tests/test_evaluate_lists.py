@@ -18,7 +18,7 @@ from sparkrec.evaluate.worth import SERENDIPITY, sums_of_worth
 COUNTS = np.array([0, 0, 40, 30, 10, 10, 5, 5, 0, 0])
 CATEGORIES = np.array([-1, -1, 900, 900, 77, 77, 77, 900, -1, -1])
 LISTS = {"ann": [2, 3, 4, 5], "bob": [7, 4, 8, 9], "eve": [2, 5]}
-DEEDS = {"ann": [(4, "view"), (4, "purchase"), (6, "view")], "bob": [(7, "view")], "zoe": [(2, "view")]}
+DEEDS = {"ann": [(4, "view"), (4, "purchase"), (6, "view")], "bob": [(7, "view"), (4, "remove")], "zoe": [(2, "view")]}
 TOP_K = [1, 3, 4]
 DEED = "user_id string, item_idx int, event_type string, event_ts timestamp"
 START = datetime(2024, 3, 2, 8, tzinfo=UTC)
@@ -101,6 +101,8 @@ def test_worth_equals_the_plain_rule(spark: SparkSession, partitions: int) -> No
     for user, done in DEEDS.items():
         if user in LISTS:
             for item, kind in done:
+                if kind == "remove":
+                    continue
                 was_touched = (user, item) == ("ann", 6)
                 for name in ("all", f"event {kind}", NAMES[classes[item]], "repeat" if was_touched else "novel"):
                     wanted.setdefault(name, {}).setdefault(user, set()).add(item)

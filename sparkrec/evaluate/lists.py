@@ -23,13 +23,15 @@ def by_user(lists: DataFrame) -> DataFrame:
 
 def with_deeds(lists: DataFrame, deeds: DataFrame, histories: DataFrame) -> DataFrame:
     """Return LIST_COLUMNS, done_idxs, done_types and past_idxs (touched before the first deed, repeatedly maybe) of the
-    users who did something; the same deed counts once.
+    users who took something up; the same deed counts once, and taking an item out of the cart is none.
 
     In   lists: see `by_user`. deeds: user_id, item_idx, event_type, event_ts. histories: user_id, item_idxs, event_tss;
          users who are in neither of the others are not looked at.
     """
     codes = F.create_map(*(F.lit(value) for pair in EVENT_CODES.items() for value in pair))
-    coded = deeds.select("user_id", "item_idx", codes[F.col("event_type")].alias("code"), "event_ts")
+    coded = deeds.where(F.col("event_type") != "remove").select(
+        "user_id", "item_idx", codes[F.col("event_type")].alias("code"), "event_ts"
+    )
     done = F.sort_array(F.collect_set(F.struct("item_idx", "code"))).alias("done")
     of_user = coded.groupBy("user_id").agg(done, F.unix_micros(F.min("event_ts")).alias("first_us"))
     both = lists.join(of_user, "user_id", how="inner")  # one row per user_id on both sides

@@ -50,17 +50,13 @@ def figures_of_realised(
     lake: Lake, items: DataFrame, known: Known, run_date: date, top_k: Sequence[int]
 ) -> list[DataFrame]:
     """Return FIGURES: what the lists of the last night before the date were worth to users with a list who did
-    something since, until the date; nothing without such a night.
-
-    To take an item out of the cart is not to take it up.
-    """
+    something since, until the date; nothing without such a night."""
     last_date = lake.last_date(RECOMMENDATIONS, run_date)
     if last_date is None:
         return []
     night = _night(lake, last_date)
     since = (F.col("event_date") > F.lit(last_date)) & (F.col("event_date") <= F.lit(run_date))
-    is_taken_up = F.col("item_id").isNotNull() & (F.col("event_type") != "remove")
-    deeds = lake.read(EVENTS).where(since & (F.col("run_date") <= F.lit(run_date)) & is_taken_up)
+    deeds = lake.read(EVENTS).where(since & (F.col("run_date") <= F.lit(run_date)) & F.col("item_id").isNotNull())
     done = _indexed(deeds.select("user_id", "item_id", "event_type", "event_ts"), items)
     active = done.select("user_id").distinct()
     theirs = night.join(active, "user_id", how="left_semi").select("user_id", "rank", "item_id")
