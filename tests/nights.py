@@ -15,6 +15,8 @@ from tests.running import prepare_night, run_job
 
 DAY = 3
 SIZE = SampleSize(num_events=4000, num_users=150, num_items=120, num_days=3)
+FEW_DRAWN = ("--set", "evaluate.drawn_items=20")
+"""Fewer than there are items, so that it shows which ones are drawn."""
 LENIENT = ("--set", "recommend.max_concentration=1", "--set", "recommend.max_drift=9")
 
 
@@ -29,7 +31,7 @@ def night(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path
     add_model(spark, lake, DAY - 1, "second")
     earlier(spark, lake, "recommend", *LENIENT)
     earlier(spark, lake, "window")
-    earlier(spark, lake, "evaluate")
+    earlier(spark, lake, "evaluate", *FEW_DRAWN)
     prepare_night(spark, lake, folder / "sample", DAY)
     run(spark, lake, "window")
     add_model(spark, lake, DAY, "first")

@@ -28,8 +28,9 @@ def test_the_champion_takes_part_where_its_training_held_out_the_same(tmp_path: 
     assert in_words(with_champion(ours, same, CHAMPION), same) == in_words(ours, None) == ""
     refit = model(tmp_path / "same-refit", "")
     assert with_champion(ours, refit) == {**ours, "same": same}, "of one that was refit, the training before it"
-    for missing in (other, tmp_path / "gone", ours["ours"], None):
+    for missing in (other, tmp_path / "gone", None):
         assert with_champion(ours, missing) == ours
+    assert with_champion({"tonight": same}, same) == {"tonight": same}, "it is among them already"
     assert "not compared with champion other" in in_words(with_champion(ours, other, CHAMPION), other)
 
 
