@@ -49,7 +49,7 @@ def nights(history: Sequence[Mapping[str, Any]]) -> str:
 def slices(rows: Sequence[Mapping[str, Any]], popular: Mapping[str, float]) -> str:
     """Draw a figure of every slice with its interval, and most-popular's beside it; users in brackets."""
     with mpl.rc_context(STYLE):
-        figure, axes = _new(height=0.45 + 0.26 * len(rows))
+        figure, axes = _new(height=0.9 + 0.26 * len(rows))
         for place, row in enumerate(reversed(rows)):
             low, high = (row["value"] if row[end] is None else row[end] for end in ("low", "high"))
             axes.plot([max(low, 0), min(high, 1)], [place, place], color=OURS, linewidth=2)
