@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sparkrec.evaluate.ranks import Sought
 from sparkrec.models.sequence_model import SequenceModel
-from sparkrec.sequences import SPAN, Ints, flatten, hide_unknown, is_in, sorted_set
+from sparkrec.sequences import SPAN, Ints, counted_within, flatten, hide_unknown, is_in, sorted_set
 from sparkrec.tables import PAD
 
 CASE_COLUMNS = ("item_idxs", "target_idxs", "seen_idxs", "relevant_idxs", "relevant_types", "relevant_repeats")
@@ -71,8 +71,7 @@ def _steps(tile: pa.RecordBatch, key_P: Ints, type_P: Ints, is_repeat_P: Ints, o
     case, item_P = np.arange(len(row_C)), key_P % SPAN
     first, end = (np.searchsorted(own_keys, (row_C + more) * SPAN) for more in (0, 1))
     own_case = np.repeat(case, end - first)
-    own = np.arange(len(own_case)) - np.repeat(np.cumsum(end - first) - (end - first), end - first)
-    own_item = own_keys[first[own_case] + own] % SPAN
+    own_item = own_keys[first[own_case] + counted_within(end - first)] % SPAN
     sought = _sought(case, item_P, case, item_P)
     return Cases(row_C, position_C, sought, type_P, is_repeat_P, own_case * SPAN + own_item)
 

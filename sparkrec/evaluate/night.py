@@ -13,7 +13,7 @@ from sparkrec.evaluate.properties import over_all_lists, rows_over_all, sums_of_
 from sparkrec.evaluate.slices import popularity_classes
 from sparkrec.evaluate.worth import sums_of_worth
 from sparkrec.lake import Lake
-from sparkrec.models.published import published_version
+from sparkrec.models.published import night_before, published_version
 from sparkrec.popularity import categories_by_index, count_by_index
 from sparkrec.prepare.as_of import Known
 from sparkrec.sequences import Ints
@@ -31,7 +31,7 @@ def figures_of_published(
 ) -> list[DataFrame]:
     """Return FIGURES of the lists of the date: novelty, popularity and diversity, coverage of what was on offer and
     Gini. In: items: known by then. counts: events by item."""
-    night = _night(lake, run_date)
+    night = lake.read(RECOMMENDATIONS).where(F.col("run_date") == F.lit(run_date))
     num_users, longest = _size(night)
     cut_offs = cut_offs_of(top_k, longest)
     lists = _indexed(night.select("user_id", "rank", "item_id"), items)
@@ -51,10 +51,10 @@ def figures_of_realised(
 ) -> list[DataFrame]:
     """Return FIGURES: what the lists of the last night before the date were worth to users with a list who did
     something since, until the date; nothing without such a night."""
-    last_date = lake.last_date(RECOMMENDATIONS, run_date)
-    if last_date is None:
+    before = night_before(lake, run_date)
+    if before is None:
         return []
-    night = _night(lake, last_date)
+    last_date, night = before
     since = (F.col("event_date") > F.lit(last_date)) & (F.col("event_date") <= F.lit(run_date))
     deeds = lake.read(EVENTS).where(since & (F.col("run_date") <= F.lit(run_date)) & F.col("item_id").isNotNull())
     done = _indexed(deeds.select("user_id", "item_id", "event_type", "event_ts"), items)
@@ -74,10 +74,6 @@ def cut_offs_of(top_k: Sequence[int], longest: int) -> list[int]:
     ([5, 10], [5, 7], [5, 10])
     """
     return sorted({min(k, longest) for k in top_k})
-
-
-def _night(lake: Lake, run_date: date) -> DataFrame:
-    return lake.read(RECOMMENDATIONS).where(F.col("run_date") == F.lit(run_date))
 
 
 def _size(night: DataFrame) -> tuple[int, int]:

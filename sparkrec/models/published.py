@@ -30,13 +30,20 @@ def published_model(night: DataFrame, models: DataFrame, run_date: date) -> tupl
     return version, folder
 
 
-def last_published(lake: Lake, models: DataFrame, run_date: date) -> Path | None:
-    """Return the folder of the model that the newest night before a date was published with; None without one."""
+def night_before(lake: Lake, run_date: date) -> tuple[date, DataFrame] | None:
+    """Return the newest published night before a date, and its rows of `recommendations`; None without one."""
     last_date = lake.last_date(RECOMMENDATIONS, run_date)
     if last_date is None:
         return None
-    night = lake.read(RECOMMENDATIONS).where(F.col("run_date") == F.lit(last_date))
-    folder = _folder(models, published_version(night))
+    return last_date, lake.read(RECOMMENDATIONS).where(F.col("run_date") == F.lit(last_date))
+
+
+def last_published(lake: Lake, models: DataFrame, run_date: date) -> Path | None:
+    """Return the folder of the model that the newest night before a date was published with; None without one."""
+    before = night_before(lake, run_date)
+    if before is None:
+        return None
+    folder = _folder(models, published_version(before[1]))
     return folder if folder is not None and folder.exists() else None
 
 

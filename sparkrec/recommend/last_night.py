@@ -9,7 +9,8 @@ from pyspark.sql import functions as F
 
 from sparkrec.evaluate.drift import figures_by_night
 from sparkrec.lake import Lake
-from sparkrec.tables import RECOMMENDATIONS, RUNS
+from sparkrec.models.published import night_before
+from sparkrec.tables import RUNS
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,10 @@ class LastNight:
 
 def last_night(lake: Lake, run_date: date, num_nights: int) -> LastNight | None:
     """Return the newest night before a date, with the figures of `num_nights` nights; None without one."""
-    last_date = lake.last_date(RECOMMENDATIONS, run_date)
-    if last_date is None:
+    before = night_before(lake, run_date)
+    if before is None:
         return None
-    lists = lake.read(RECOMMENDATIONS).where(F.col("run_date") == F.lit(last_date))
+    last_date, lists = before
     users = lists.where(F.col("rank") == 1).count()
     complete = lake.read_or_empty(RUNS).where(F.col("status") == "complete")
     nights = figures_by_night(complete, last_date, num_nights)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparkrec.sequences import Ints, Pasts, align_right
+from sparkrec.sequences import Ints, Pasts, align_right, counted_within
 from sparkrec.tables import PAD
 
 SHORTEST = 8
@@ -70,5 +70,4 @@ def rows_of(users: Ints, ends_U: Ints, values: Ints) -> tuple[Ints, Ints]:
     """Return (row among `users`, value) of every value of these users; those of user u are `ends[u]:ends[u + 1]`."""
     counts = ends_U[users + 1] - ends_U[users]
     row = np.repeat(np.arange(len(users)), counts)
-    inside = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return row, values[ends_U[users][row] + inside]
+    return row, values[ends_U[users][row] + counted_within(counts)]

@@ -19,6 +19,7 @@ from sparkrec.sequences import (
     Pasts,
     align_right,
     category_buckets,
+    counted_within,
     flatten,
     hide_unknown,
     look_up,
@@ -186,7 +187,7 @@ def _events(rows: Rows, firsts: Ints, untils: Ints) -> tuple[Ints, Ints]:
     held = np.flatnonzero(rows.numbers < FIRST_TRAINING)
     lengths = (untils - firsts)[held]
     row = np.repeat(held, lengths)
-    return row, np.repeat(firsts[held] - (np.cumsum(lengths) - lengths), lengths) + np.arange(len(row))
+    return row, np.repeat(firsts[held], lengths) + counted_within(lengths)
 
 
 def _sums(values: npt.NDArray[np.generic], rows: Rows) -> npt.NDArray[np.float64]:

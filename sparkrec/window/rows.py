@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from sparkrec.sequences import Ints, Pasts
+from sparkrec.sequences import Ints, Pasts, counted_within
 from sparkrec.tables import FIRST_ITEM
 
 Bools = npt.NDArray[np.bool_]
@@ -84,7 +84,7 @@ def choose_rows(pasts: Pasts, is_target: Bools, stride: int, held_out: HeldOut) 
     num_inputs = np.maximum(train_ends - pasts.starts - 1, 0)
     num_windows = -(-num_inputs // stride)
     users = np.repeat(np.arange(len(num_windows)), num_windows)
-    back = np.arange(len(users)) - np.repeat(np.cumsum(num_windows) - num_windows, num_windows)
+    back = counted_within(num_windows)
     nothing = np.full(len(users), -1, dtype=np.int64)
     training = Rows(
         users=users,

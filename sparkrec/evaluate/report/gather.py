@@ -16,7 +16,7 @@ from sparkrec.evaluate.drift import figures_by_night
 from sparkrec.evaluate.limits import Limit, limits_of
 from sparkrec.evaluate.protocols import protocol_of
 from sparkrec.lake import Lake
-from sparkrec.models.published import published_version
+from sparkrec.models.published import night_before, published_version
 from sparkrec.models.store import REFIT
 from sparkrec.prepare.clean import start_of
 from sparkrec.prepare.heal import ZONE
@@ -138,11 +138,8 @@ def _history(metrics: DataFrame, run_date: date, protocol: str) -> Rows:
 
 def _model_before(lake: Lake, run_date: date) -> str:
     """Return the version by which the last published night's model is compared with, '' without such a night."""
-    last_date = lake.last_date(RECOMMENDATIONS, run_date)
-    if last_date is None:
-        return ""
-    night = lake.read(RECOMMENDATIONS).where(F.col("run_date") == F.lit(last_date))
-    return (published_version(night) or "").removesuffix(REFIT)
+    before = night_before(lake, run_date)
+    return (published_version(before[1]) or "").removesuffix(REFIT) if before else ""
 
 
 def _drift(runs: DataFrame, run_date: date) -> Rows:

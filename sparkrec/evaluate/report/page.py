@@ -45,7 +45,7 @@ def as_page(night: Night) -> str:
         verdict=verdict_of(night),
         tiles=[(name, f"{num:,}") for name, num in _tiles(night).items()],
         statement=statement_of(night.settings.window).capitalize(),
-        others=[name for name in _contestants(night) if name != night.version],
+        others=_others(night),
         headline=_headline(night),
         realised=_of_protocol(night, REALISED, ("hr", "ndcg", "precision", "recall", "serendipity")),
         properties=_of_protocol(night, PUBLISHED, (*PROPERTIES, "coverage", "gini")),
@@ -74,15 +74,15 @@ def _tiles(night: Night) -> dict[str, int]:
     return {**told, **night.counts}
 
 
-def _contestants(night: Night) -> list[str]:
-    full = protocol_of(night.settings.window)
-    found = {row["model_version"] for row in night.metrics if row["protocol"] == full}
-    return [POPULAR, *sorted(found - {POPULAR})] if found else []
+def _others(night: Night) -> list[str]:
+    """Return who was compared with, most-popular first."""
+    found = {version for _, _, version, _ in headline_of(night)} - {night.version}
+    return sorted(found, key=lambda name: (name != POPULAR, name))
 
 
 def _headline(night: Night) -> list[dict[str, Any]]:
     rows = headline_of(night)
-    others = [name for name in _contestants(night) if name != night.version]
+    others = _others(night)
     told = []
     for metric in METRICS:
         for k in sorted({key[1] for key in rows}):
