@@ -1,5 +1,7 @@
 """What the documentation says is what is there."""
 
+import doctest
+import importlib
 import re
 import runpy
 from pathlib import Path
@@ -10,6 +12,17 @@ ROOT = Path(__file__).parents[1]
 def test_the_page_of_tables_is_the_contract() -> None:
     page = runpy.run_path(str(ROOT / "docs" / "write_tables.py"))["table_page"]()
     assert (ROOT / "docs" / "tables.md").read_text() == page, "run 'make docs'"
+
+
+def test_examples_in_docstrings_hold() -> None:
+    tried = 0
+    for file in sorted((ROOT / "sparkrec").rglob("*.py")):
+        if ">>> " in file.read_text():
+            module = importlib.import_module(".".join(file.relative_to(ROOT).with_suffix("").parts))
+            found = doctest.testmod(module)
+            assert not found.failed, file
+            tried += found.attempted
+    assert tried
 
 
 def test_every_make_target_named_in_the_documentation_exists() -> None:
