@@ -7,8 +7,8 @@ import polars as pl
 import torch
 
 from sparkrec.config.settings import TrainSettings
-from sparkrec.models.sequence_model import ModelShape
 from sparkrec.models.store import Card
+from sparkrec.train.candidate import shape_of
 from sparkrec.train.feed import FileSet
 from sparkrec.train.plan import TrainingSet, TrainPlan, Vocabulary, write_plan
 
@@ -28,7 +28,9 @@ def plan_on(
     counts = pl.read_delta(str(lake / "items")).sort("item_idx")["num_events"].to_list()
     size = len(counts) + 2
     train = TrainSettings.model_validate(settings)
-    shape = ModelShape(size, length, train.width, train.num_blocks, train.num_heads, train.dropout)
+    known = torch.tensor([False, False] + [True] * (size - 2))
+    vocabulary = Vocabulary(torch.tensor([0, 0, *counts]), known, torch.full((size,), -1))
+    shape = shape_of(train, length, vocabulary)
     plan = TrainPlan(
         training_set=TrainingSet(**{name: files_of(lake, day, name, max_files) for name in SPLITS}, fingerprint=""),
         settings=train,
@@ -41,8 +43,6 @@ def plan_on(
         seed=7,
         depends_on={},
     )
-    known = torch.tensor([False, False] + [True] * (size - 2))
-    vocabulary = Vocabulary(torch.tensor([0, 0, *counts]), known, torch.full((size,), -1))
     shutil.rmtree(plan.folder, ignore_errors=True)
     shutil.rmtree(plan.attempt, ignore_errors=True)
     write_plan(plan, vocabulary)

@@ -20,7 +20,7 @@ import torch
 from sparkrec.contract import Table
 from sparkrec.lake import Lake
 from sparkrec.models.registry import build_model
-from sparkrec.models.sequence_model import ModelShape
+from sparkrec.models.shape import ModelShape
 from sparkrec.models.store import Card, save_model
 from sparkrec.prepare.histories import ROW_GROUP_USERS
 from sparkrec.prepare.staged import file_report, new_files, write_part
@@ -235,6 +235,7 @@ def _write_items(lake: Lake, counts_I: Ints, price_I: Ints, run_date: date) -> N
         pl.lit(None, dtype=pl.Int64).alias("brand_us"),
         told_us.alias("price_us"),
         pl.lit([], dtype=pl.List(pl.Int64)).alias("user_sample"),
+        pl.lit(None, dtype=pl.List(pl.String)).alias("attributes"),
     )
     _write_rows(lake, ITEMS, items, {})
     days = items.select("item_id", pl.lit("view").alias("event_type"), "num_events")

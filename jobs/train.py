@@ -12,11 +12,13 @@ from sparkrec.models.published import last_published
 from sparkrec.popularity import categories_by_index, count_by_index, with_events
 from sparkrec.prepare.as_of import known_as_of
 from sparkrec.tables import ITEMS, MODELS, WINDOWS
+from sparkrec.train.attributes import attributes_of
 from sparkrec.train.candidate import model_row, plan_training, vocabulary_of, with_candidate
 from sparkrec.train.launch import in_words, train_or_reuse
 from sparkrec.train.logbook import tell_mlflow
 from sparkrec.train.plan import pin_training_set
 from sparkrec.window.held_out import popularity_by_split
+from sparkrec.window.laws import known_mask
 from sparkrec.window.made_with import check_made_with
 
 
@@ -31,14 +33,15 @@ def main(run: Run) -> None:
     counts = count_by_index(items, known.item_days, run.date)
     popularity = popularity_by_split(known, counts, items, run.date, settings.window)
     least, categories = settings.window.min_item_events, categories_by_index(items, len(counts))
-    vocabulary = vocabulary_of(popularity["validation"], categories, least)
+    attributes = attributes_of(items, known_mask(counts, least), settings.train.attributes)
+    vocabulary = vocabulary_of(popularity["validation"], categories, attributes, least)
     models = lake.read_or_empty(MODELS)
     champion = last_published(lake, models, run.date)
     plan = plan_training(
-        training_set, len(counts), lake.lineage(ITEMS), run.date, settings, lake.model_root(), code_version(), champion
+        training_set, vocabulary, lake.lineage(ITEMS), run.date, settings, lake.model_root(), code_version(), champion
     )
 
-    published, told = train_or_reuse(run.spark, plan, vocabulary, vocabulary_of(counts, categories, least))
+    published, told = train_or_reuse(run.spark, plan, vocabulary, vocabulary_of(counts, categories, attributes, least))
     contestants = contest.with_champion({plan.card.model_version: plan.folder}, champion, contest.CHAMPION)
     sums = sums_of_held_out(windows, contest.gate_of(contestants, popularity, settings))
     figures = figures_by_split(summed(sums), plan.card.model_version)

@@ -86,6 +86,7 @@ _KINDS: dict[str, DataType] = {
         ArrayType(IntegerType()),
         ArrayType(ByteType()),
         ArrayType(LongType()),
+        ArrayType(StringType()),
         ArrayType(FloatType()),
         MapType(StringType(), LongType()),
         MapType(StringType(), DoubleType()),

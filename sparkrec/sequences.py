@@ -87,6 +87,12 @@ def category_buckets(categories: Ints) -> Ints:
     return buckets
 
 
+def user_numbers(user_hashes: npt.NDArray[np.uint64]) -> Ints:
+    """Return a number from 1 on for every user, from a hash of the id; some users share one."""
+    numbers: Ints = 1 + (user_hashes % np.uint64(USER_BUCKETS)).astype(np.int64)
+    return numbers
+
+
 def align_right(values: Ints, starts: Ints, ends: Ints, length: int, shift: int = 0) -> Ints:
     """Return an (N, L) matrix: the newest `length` values of every `start:end`, padded with PAD on the left.
 

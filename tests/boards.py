@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import torch
 
 from sparkrec.config.settings import TrainSettings, WindowSettings
-from sparkrec.models.sequence_model import ModelShape
+from sparkrec.models.shape import ModelShape
 from sparkrec.models.store import Card
 from sparkrec.train.feed import FileSet
 from sparkrec.train.plan import TrainingSet, TrainPlan, Vocabulary, write_plan
@@ -58,7 +58,7 @@ def plan_for(board: pa.Table, folder: Path, architecture: str = "sasrec", **sett
         warmup_steps=5, device="cpu", num_shared_negatives=64, threads_per_worker=1,
     )  # fmt: skip
     train = TrainSettings.model_validate({**small.model_dump(), **settings})
-    shape = ModelShape(VOCABULARY, LENGTH, 32, 1, 2, train.dropout)
+    shape = ModelShape(VOCABULARY, LENGTH, 32, 1, 2, train.dropout, train.temperature)
     files = {name: write_files(folder / name, split(board, name), 2, 64) for name in SPLITS}
     plan = TrainPlan(
         training_set=TrainingSet(**files, fingerprint="board"),

@@ -17,7 +17,8 @@ from sparkrec.evaluate.slices import without_categories
 from sparkrec.job import now
 from sparkrec.lake import Lake
 from sparkrec.models.registry import build_model
-from sparkrec.models.sequence_model import ModelShape, SequenceModel
+from sparkrec.models.sequence_model import SequenceModel
+from sparkrec.models.shape import ModelShape
 from sparkrec.models.store import Card, save_model
 from sparkrec.tables import ITEMS, MODELS
 from sparkrec.window.held_out import held_out_words

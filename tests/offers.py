@@ -9,7 +9,8 @@ import torch
 
 from sparkrec.config.settings import RecommendSettings
 from sparkrec.models.registry import build_model
-from sparkrec.models.sequence_model import ModelShape, SequenceModel
+from sparkrec.models.sequence_model import SequenceModel
+from sparkrec.models.shape import ModelShape
 from sparkrec.recommend.left_out import cutoffs
 from sparkrec.recommend.lists import scored_rows
 from sparkrec.recommend.offer import Offer, make_offer
@@ -87,7 +88,6 @@ def people(
     counted = [*(num_events or map(len, pasts)), *(None for _ in range(never_seen))]
     return (
         pa.Table.from_batches([batch])
-        .drop_columns(["user_hash"])
         .append_column("num_events", pa.array(counted, pa.int64()))
         .append_column("segment", pa.array(segments or [None] * len(full), pa.string()))
         .append_column("made_from", pa.array(range(len(full)), pa.int64()))

@@ -8,7 +8,7 @@ from pyspark.sql import SparkSession
 from sparkrec.config.settings import WindowSettings
 from sparkrec.evaluate.contest import CHAMPION, in_words, with_champion
 from sparkrec.models.registry import build_model
-from sparkrec.models.sequence_model import ModelShape
+from sparkrec.models.shape import ModelShape
 from sparkrec.models.store import Card, save_model
 from sparkrec.prepare.as_of import Known
 from sparkrec.window.held_out import lately_by_split

@@ -14,7 +14,8 @@ from sparkrec.evaluate.cases import Cases, case_states, cases_of
 from sparkrec.evaluate.gains import NO_RANK
 from sparkrec.evaluate.rankers import InnerProducts, PairScores, Popularity, ranker_of
 from sparkrec.evaluate.ranks import drawn_ranks, full_ranks, scores_at
-from sparkrec.models.sequence_model import ModelShape, SequenceModel
+from sparkrec.models.sequence_model import SequenceModel
+from sparkrec.models.shape import ModelShape
 from sparkrec.window.cut import CutPlan, cut_windows
 from sparkrec.window.rows import LAST_ITEMS, HeldOut
 from tests.contests import contest, of_split, untrained
@@ -38,6 +39,9 @@ class Small(SequenceModel):
 
     def states(self, inputs: Mapping[str, Tensor]) -> Tensor:
         return self.vector_VD[inputs["item_idxs"]]
+
+    def last_state(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        return self.states(inputs)[:, -1]
 
     def item_matrix(self) -> Tensor:
         return self.vector_VD

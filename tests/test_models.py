@@ -9,7 +9,8 @@ from torch import Tensor
 
 from sparkrec.errors import SparkrecError
 from sparkrec.models.registry import ARCHITECTURES, build_model
-from sparkrec.models.sequence_model import ModelShape, SequenceModel
+from sparkrec.models.sequence_model import SequenceModel
+from sparkrec.models.shape import ModelShape
 from sparkrec.models.store import CARD, WEIGHTS, Card, has_model, load_model, read_card, save_model
 
 SHAPE = ModelShape(vocabulary_size=30, length=8, width=16, num_blocks=2, num_heads=2, dropout=0.1)
@@ -26,7 +27,7 @@ def untrained(name: str) -> SequenceModel:
 def inputs(items: list[int]) -> dict[str, Tensor]:
     item_BL = torch.tensor([[0] * (SHAPE.length - len(items)) + items])
     kinds = (item_BL > 0).long()
-    return {"item_idxs": item_BL, "event_types": kinds, "gap_buckets": kinds, "session_starts": kinds}
+    return {"item_idxs": item_BL, "event_types": kinds, "user_idx": torch.tensor([5])}
 
 
 @models
@@ -47,7 +48,7 @@ def test_an_earlier_event_does_change_the_state(name: str) -> None:
 def test_padding_changes_no_score(name: str) -> None:
     model = untrained(name)
     padded = inputs([5, 6, 7])
-    short = {column: values[:, -3:] for column, values in padded.items()}
+    short = {column: values[:, -3:] if values.dim() > 1 else values for column, values in padded.items()}
     with torch.inference_mode():
         assert torch.allclose(model.states(padded)[:, -1], model.states(short)[:, -1], atol=1e-6)
 

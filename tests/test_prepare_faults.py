@@ -12,9 +12,11 @@ from pyspark.sql import SparkSession
 
 from sparkrec.errors import RefusedError, SparkrecError
 from sparkrec.lake import Lake
+from sparkrec.prepare.catalogue import read_catalogue
 from sparkrec.prepare.heal import BUCKETS, ZONE
 from sparkrec.prepare.ledger import Ledger, check_usual, keep_ledger
 from sparkrec.prepare.scan import refusing
+from sparkrec.prepare.vocabulary import _read
 from sparkrec.tables import EVENTS
 from tests.running import commits, content, run_job, table, write_clicks
 
@@ -127,13 +129,20 @@ def test_tables_that_a_cut_off_run_left_apart_are_brought_in_step(
 
 def test_a_catalogue_adds_items_and_takes_others_off_the_shelf(spark: SparkSession, good: Path, tmp_path: Path) -> None:
     shutil.copytree(good, tmp_path / "lake")
-    (tmp_path / "items-2024-03-01.csv").write_text("item_id,brand,available\ni0,,false\nnew,acme,\ni1,best,yes\n")
+    (tmp_path / "items-2024-03-01.csv").write_text(
+        "item_id,brand,available,attributes\ni0,,false,\nnew,acme,,\ni1,best,yes,red| big|red|\n"
+    )
     clicks = write_clicks(tmp_path / "in", *LINES)
     prepare(spark, tmp_path / "lake", clicks, "--set", f"prepare.catalogue={tmp_path}/items-{{date}}.csv")
     items = {row["item_id"]: row for row in table(tmp_path / "lake", "items").to_dicts()}
     assert {name for name, item in items.items() if not item["available"]} == {"i0"}
     assert (items["new"]["item_idx"], items["new"]["num_events"], items["new"]["first_seen"]) == (13, 0, None)
     assert (items["new"]["brand"], items["i1"]["brand"], items["i1"]["category"]) == ("acme", "best", "toys")
+    assert items["i1"]["attributes"] == ["big", "red"]
+    assert not items["new"]["attributes"]
+    prepare(spark, tmp_path / "lake", clicks)
+    kept = {row["item_id"]: row["attributes"] for row in table(tmp_path / "lake", "items").to_dicts()}
+    assert kept["i1"] == ["big", "red"], "a night without a catalogue forgets nothing"
     prepare(
         spark, tmp_path / "lake", clicks, "--set", f"prepare.catalogue={tmp_path}/items-{{date}}.csv",
         "--set", "prepare.catalogue_is_complete=true",
@@ -141,6 +150,22 @@ def test_a_catalogue_adds_items_and_takes_others_off_the_shelf(spark: SparkSessi
     assert set(table(tmp_path / "lake", "items").filter(pl.col("available"))["item_id"]) == {"new", "i1"}
     with pytest.raises(RefusedError, match="no such file"):
         prepare(spark, tmp_path / "lake", clicks, "--set", f"prepare.catalogue={tmp_path}/nothing.csv")
+
+
+def test_attributes_come_as_lists_too(tmp_path: Path) -> None:
+    listed = pl.DataFrame({"item_id": ["a", "b"], "attributes": [["x", "y", "x"], None]})
+    listed.write_parquet(tmp_path / "items.parquet")
+    found = read_catalogue(str(tmp_path / "items.parquet")).sort("item_id")
+    assert found["attributes"].to_list() == [["x", "y"], None]
+
+
+def test_items_that_an_earlier_version_wrote_are_read_with_nulls_for_what_they_lack(tmp_path: Path) -> None:
+    older, newer = tmp_path / "older.parquet", tmp_path / "newer.parquet"
+    pl.DataFrame({"item_id": ["a"]}).write_parquet(older)
+    pl.DataFrame({"item_id": ["b"], "attributes": [["x"]]}).write_parquet(newer)
+    rows = _read([str(older), str(newer)], {"item_id": pl.String, "attributes": pl.List(pl.String)})
+    assert rows is not None
+    assert rows.collect().rows() == [("a", None), ("b", ["x"])]
 
 
 DAY = date(2024, 3, 8)

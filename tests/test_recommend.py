@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from sparkrec.models.registry import build_model
-from sparkrec.models.sequence_model import ModelShape, SequenceModel
+from sparkrec.models.sequence_model import SequenceModel
+from sparkrec.models.shape import ModelShape
 from sparkrec.recommend.fallback import Ladder, last_category
 from sparkrec.recommend.reasons import newest_different
 from sparkrec.recommend.tile import tiles_of

@@ -57,7 +57,7 @@ def test_a_trained_model_finds_the_next_square_of_the_checkerboard(
     assert share_found(plan.folder, board) > 0.95
 
 
-@pytest.mark.parametrize("loss", ["in_batch_softmax", "softmax", "binary"])
+@pytest.mark.parametrize("loss", ["in_batch_softmax", "sampled_softmax", "binary", "generalised_binary", "pairwise"])
 def test_every_loss_finds_it(board: pa.Table, tmp_path: Path, loss: str) -> None:
     plan = plan_for(board, tmp_path, loss=loss, max_epochs=40, learning_rate=0.01)
     train_rank(str(plan.attempt))
@@ -117,13 +117,13 @@ def test_a_loss_that_is_no_number_stops_the_job_and_keeps_the_last_good_checkpoi
     plan = plan_for(board, tmp_path, checkpoint_steps=2)
     from sparkrec.train import objective
 
-    honest, calls = objective.shared_softmax, []
+    honest, calls = objective.full_softmax, []
 
     def poisoned(*args: torch.Tensor) -> torch.Tensor:
         calls.append(1)
         return honest(*args) * (float("nan") if len(calls) == 6 else 1.0)
 
-    monkeypatch.setattr(objective, "shared_softmax", poisoned)
+    monkeypatch.setattr(objective, "full_softmax", poisoned)
     with pytest.raises(SparkrecError, match=r"loss nan.* at step 6 \(epoch 1, batch 6 of .*checkpoint-0000000004"):
         train_rank(str(plan.attempt))
     assert not plan.folder.exists()

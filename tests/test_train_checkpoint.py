@@ -26,7 +26,7 @@ from sparkrec.train.plan import TrainPlan
 from sparkrec.train.rank import train_rank
 from sparkrec.train.training import Training
 from sparkrec.train.warm_start import check_start, start_from
-from tests.boards import VOCABULARY, all_known, changed, checkerboard, plan_for
+from tests.boards import all_known, changed, checkerboard, plan_for
 from tests.test_train import _alone  # noqa: F401 - a fixture
 
 QUICK = {"max_epochs": 3, "dropout": 0.2, "checkpoint_steps": 2}
@@ -139,7 +139,7 @@ def test_swapped_files_and_pickles_are_refused(
     shutil.copy(other / "weights.safetensors", checkpoint / "weights.safetensors")
     with pytest.raises(SparkrecError, match=r"weights.safetensors: not what was saved .* cut off or swapped"):
         train_rank(str(plan.attempt))
-    torch.save({"items.weight": torch.ones(3)}, checkpoint / "weights.safetensors")
+    torch.save({"items.own.weight": torch.ones(3)}, checkpoint / "weights.safetensors")
     with pytest.raises(SparkrecError, match=r"weights.safetensors: not what was saved"):
         train_rank(str(plan.attempt))
 
@@ -267,21 +267,24 @@ def test_new_items_start_at_their_categorys_mean_and_all_else_where_it_was(board
     size = plan.shape.vocabulary_size + 3
     torch.manual_seed(2)
     grown = build_model("sasrec", replace(plan.shape, vocabulary_size=size))
-    fresh = grown.items.weight.detach().clone()
+    fresh = grown.items.own.weight.detach().clone()
     grown.is_known_V = torch.ones(size, dtype=torch.bool)
     grown.is_known_V[:2] = False
     categories = torch.full((size,), -1)
     categories[[4, 6, size - 5, size - 1]] = 77
     categories[size - 2] = 88
     assert start_from(grown, plan.folder, categories) == 2
-    old = before.items.weight
-    assert torch.equal(grown.items.weight[: size - 5], old[: size - 5]), "padding and unknown included"
+    old = before.items.own.weight
+    assert torch.equal(grown.items.own.weight[: size - 5], old[: size - 5]), "padding and unknown included"
     mean = (old[4] + old[6]) / 2
-    assert torch.allclose(grown.items.weight[size - 5], mean), "in the old vocabulary, but it was too rare to be known"
-    assert torch.allclose(grown.items.weight[size - 1], mean)
+    assert torch.allclose(grown.items.own.weight[size - 5], mean), (
+        "in the old vocabulary, but it was too rare to be known"
+    )
+    assert torch.allclose(grown.items.own.weight[size - 1], mean)
     for item in (size - 4, size - 3, size - 2):
-        assert torch.equal(grown.items.weight[item], fresh[item]), "no category, or none that was known"
-    assert torch.equal(grown.positions, before.positions)
+        assert torch.equal(grown.items.own.weight[item], fresh[item]), "no category, or none that was known"
+    for name, weight in before.blocks.state_dict().items():
+        assert torch.equal(grown.blocks.state_dict()[name], weight)
 
 
 def test_fine_tuning_starts_from_the_weights_it_is_given(board: pa.Table, tmp_path: Path) -> None:
@@ -302,7 +305,7 @@ def test_fine_tuning_never_starts_from_a_refit_which_has_seen_what_is_held_out(b
     settings = load_settings("conf/local.yaml", changes)
     champion = plan.folder.with_name("model-refit")
     planned = plan_training(
-        plan.training_set, VOCABULARY, "line", date(2024, 3, 2), settings, tmp_path / "models", "code", champion
+        plan.training_set, all_known(), "line", date(2024, 3, 2), settings, tmp_path / "models", "code", champion
     )
     assert planned.start_from == plan.folder
     assert refit_of(planned, 3).start_from == plan.folder
@@ -312,7 +315,7 @@ def test_a_named_checkpoint_is_looked_at_before_any_rank_starts(board: pa.Table,
     plan = plan_for(board, tmp_path)
     settings = load_settings("conf/local.yaml", [f"train.resume_from={tmp_path}"])
     with pytest.raises(SparkrecError, match=r"state.json: not a readable checkpoint"):
-        plan_training(plan.training_set, VOCABULARY, "line", date(2024, 3, 2), settings, tmp_path, "code", None)
+        plan_training(plan.training_set, all_known(), "line", date(2024, 3, 2), settings, tmp_path, "code", None)
 
 
 def test_a_model_that_cannot_be_fine_tuned_is_refused_with_the_difference(board: pa.Table, tmp_path: Path) -> None:
@@ -323,6 +326,6 @@ def test_a_model_that_cannot_be_fine_tuned_is_refused_with_the_difference(board:
         check_start(plan.folder, wider)
     with pytest.raises(SparkrecError, match="it knows 22 items, this lake has 20"):
         check_start(plan.folder, replace(plan.card, shape=replace(plan.shape, vocabulary_size=20)))
-    torch.save({"items.weight": torch.ones(3)}, plan.folder / "weights.safetensors")
+    torch.save({"items.own.weight": torch.ones(3)}, plan.folder / "weights.safetensors")
     with pytest.raises(SparkrecError, match="not whole weights in safetensors"):
         start_from(build_model("sasrec", plan.shape), plan.folder, all_known().categories)

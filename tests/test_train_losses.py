@@ -6,11 +6,20 @@ import torch
 
 from sparkrec.config.settings import TrainSettings
 from sparkrec.models.registry import ARCHITECTURES, build_model
-from sparkrec.models.sequence_model import ModelShape
-from sparkrec.train.losses import binary, chances_of, full_softmax, in_batch_negatives, shared_softmax
-from sparkrec.train.objective import Objective
+from sparkrec.models.shape import ModelShape
+from sparkrec.train.losses import (
+    binary,
+    chances_of,
+    full_softmax,
+    in_batch_negatives,
+    less_sure_of,
+    pairwise,
+    shared_softmax,
+    shares_of,
+)
+from sparkrec.train.objective import Objective, loss_for, num_following
 from sparkrec.train.plan import Vocabulary
-from sparkrec.train.trim import TargetStates, at_targets, cut_pieces, piece_ends
+from sparkrec.train.trim import TargetStates, at_targets, cut_pieces, following, piece_ends
 
 
 def material(num_targets: int = 5, width: int = 4, size: int = 9) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -21,17 +30,76 @@ def material(num_targets: int = 5, width: int = 4, size: int = 9) -> tuple[torch
 
 def test_shared_softmax_over_all_items_is_the_full_softmax() -> None:
     states, items, targets = material()
-    shared = shared_softmax(states, items, targets, torch.arange(2, 9), torch.zeros(9))
-    full = full_softmax(states, items, targets, torch.ones(9, dtype=torch.bool))
+    follow, share = targets[:, None], torch.ones(5, 1)
+    shared = shared_softmax(states, items.__getitem__, follow, share, torch.arange(2, 9), torch.zeros(9))
+    full = full_softmax(states, items, follow, share, torch.ones(9, dtype=torch.bool))
     by_hand = torch.nn.functional.cross_entropy(states @ items[2:].T, targets - 2)
     assert torch.allclose(shared, by_hand)
     assert torch.allclose(full, by_hand)
 
 
+FOLLOW = torch.tensor([[4, 2], [2, 0], [8, 4], [2, 6], [3, 3]])
+KNOWN = torch.tensor([True, True, True, True, True, False, True, True, True])
+
+
+def test_the_full_softmax_has_the_gradients_of_the_plain_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sparkrec.train.losses.BLOCK_LOGITS", 2 * 9)  # two targets at a time
+    states, items, _ = material()
+    share = shares_of(FOLLOW, 0.5)
+    gradients = []
+    for plain in (False, True):
+        state_TD, item_VD = states.clone().requires_grad_(), items.clone().requires_grad_()
+        if plain:
+            log_chance = (state_TD @ item_VD.T).index_fill(1, torch.tensor([0, 1, 5]), -1e9).log_softmax(dim=1)
+            loss = -(share * log_chance.gather(1, FOLLOW)).sum(dim=1).mean()
+        else:
+            loss = full_softmax(state_TD, item_VD, FOLLOW, share, KNOWN)
+        (3 * loss).backward()
+        gradients.append((loss, state_TD.grad, item_VD.grad))
+    for mine, wanted in zip(*gradients, strict=True):
+        assert torch.allclose(mine, wanted, atol=1e-6)
+
+
+def test_the_shared_softmax_sets_each_item_that_follows_against_the_negatives_alone() -> None:
+    states, items, _ = material()
+    share, negatives = shares_of(FOLLOW, 0.5), torch.tensor([5, 6, 7, 6])
+    loss = shared_softmax(states, items.__getitem__, FOLLOW, share, negatives, torch.zeros(9))
+    by_hand = 0.0
+    for state, follow, shares in zip(states, FOLLOW.tolist(), share.tolist(), strict=True):
+        for item, much in zip(follow, shares, strict=True):
+            logits = state @ items[[item, *(n for n in negatives.tolist() if n not in follow)]].T
+            by_hand -= much * logits.log_softmax(dim=0)[0].item() / len(states)
+    assert loss.item() == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_what_follows_counts_less_the_later_and_padding_not_at_all() -> None:
+    assert shares_of(torch.tensor([[5, 6, 7], [5, 0, 0]]), 0.5).tolist() == [
+        pytest.approx([4 / 7, 2 / 7, 1 / 7]),
+        [1.0, 0.0, 0.0],
+    ]
+    assert [num_following(later) for later in (0, 0.01, 0.1, 0.5)] == [1, 1, 2, 6]
+    assert shares_of(torch.tensor([[5]]), 0.0).tolist() == [[1.0]]
+
+
+def test_what_follows_a_target_is_the_rest_of_its_window() -> None:
+    piece = {"target_idxs": torch.tensor([[0, 4, 5, 6], [7, 0, 8, 9]])}
+    assert following([piece], 3).tolist() == [[4, 5, 6], [5, 6, 0], [6, 0, 0], [7, 0, 8], [8, 9, 0], [9, 0, 0]]
+
+
+def test_auto_takes_all_items_where_they_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = torch.ones(9, dtype=torch.bool)
+    vocabulary = Vocabulary(torch.ones(9, dtype=torch.int64), known, torch.full((9,), -1))
+    assert loss_for("auto", vocabulary) == "softmax"
+    monkeypatch.setattr("sparkrec.train.objective.FEW_ITEMS", 8)
+    assert loss_for("auto", vocabulary) == "sampled_softmax"
+    assert loss_for("binary", vocabulary) == "binary"
+
+
 def test_the_log_of_the_chance_lowers_what_is_drawn_often() -> None:
     states, items = torch.ones(1, 2), torch.zeros(5, 2)
     chance = torch.tensor([1.0, 1.0, 0.5, 0.4, 0.1])
-    loss = shared_softmax(states, items, torch.tensor([2]), torch.tensor([3, 3, 4]), chance.log())
+    negatives, alone = torch.tensor([3, 3, 4]), torch.ones(1, 1)
+    loss = shared_softmax(states, items.__getitem__, torch.tensor([[2]]), alone, negatives, chance.log())
     by_hand = -np.log((1 / 0.5) / (1 / 0.5 + 1 / 0.4 + 1 / 0.4 + 1 / 0.1))
     assert loss.item() == pytest.approx(by_hand)
 
@@ -56,7 +124,7 @@ def test_in_batch_negatives_are_the_batchs_targets() -> None:
 def test_binary_cross_entropy_counts_each_targets_own_negatives_once() -> None:
     states, items, targets = material(2)
     negatives = torch.tensor([[3, 5], [7, 0]])
-    loss = binary(states, items, targets, negatives)
+    loss = binary(states, items.__getitem__, targets, negatives)
 
     def term(target: int, logit_sign: float, state: torch.Tensor) -> torch.Tensor:
         return -torch.log(torch.sigmoid(logit_sign * (state @ items[target])))
@@ -64,6 +132,28 @@ def test_binary_cross_entropy_counts_each_targets_own_negatives_once() -> None:
     first = term(4, 1, states[0]) + (term(3, -1, states[0]) + term(5, -1, states[0])) / 2
     second = term(2, 1, states[1]) + term(7, -1, states[1])  # the other place is padding
     assert torch.allclose(loss, (first + second) / 2)
+
+
+def test_generalised_binary_cross_entropy_is_less_sure_of_targets_the_fewer_negatives_there_are() -> None:
+    states, items, targets = material(2)
+    negatives = torch.tensor([[3, 5], [7, 6]])
+    plain = binary(states, items.__getitem__, targets, negatives)
+    surer = -torch.nn.functional.logsigmoid((states * items[targets]).sum(-1)).mean()
+    less = binary(states, items.__getitem__, targets, negatives, less_sure=0.25)
+    assert torch.allclose(plain - less, 0.75 * surer)
+    assert less_sure_of(8, 9, 0.75) == pytest.approx(1.0), "all others are negatives"
+    assert less_sure_of(2, 101, 0.0) == pytest.approx(1.0)
+    assert less_sure_of(2, 101, 1.0) == pytest.approx(0.02)
+
+
+def test_pairwise_loss_compares_a_target_with_its_own_negatives() -> None:
+    states, items, targets = material(2)
+    loss = pairwise(states, items.__getitem__, targets, torch.tensor([[3, 5], [7, 0]]))
+
+    def term(row: int, negative: int) -> torch.Tensor:
+        return -torch.nn.functional.logsigmoid(states[row] @ (items[targets[row]] - items[negative]))
+
+    assert torch.allclose(loss, ((term(0, 3) + term(0, 5)) / 2 + term(1, 7)) / 2)
 
 
 def batch_of(lengths: list[int], length: int = 12, num_negatives: int = 3) -> dict[str, torch.Tensor]:
@@ -76,7 +166,8 @@ def batch_of(lengths: list[int], length: int = 12, num_negatives: int = 3) -> di
     for row, real in enumerate(lengths):
         for name, values in batch.items():
             values[row, : (length - real) * (num_negatives if name == "negative_idxs" else 1)] = 0
-    return {"window_id": torch.arange(len(lengths)), **batch}
+    users = torch.arange(len(lengths))
+    return {"window_id": users, "user_idx": users, **batch}
 
 
 def test_pieces_hold_all_that_is_not_padding_and_little_else() -> None:
@@ -119,7 +210,7 @@ def test_negatives_of_the_batch_are_corrected_by_how_often_items_are_targets() -
     assert (chances("sampled_softmax")[2] / chances("sampled_softmax")[3]).item() == pytest.approx(4)
 
 
-@pytest.mark.parametrize("loss", ["sampled_softmax", "in_batch_softmax", "softmax", "binary"])
+@pytest.mark.parametrize("loss", ["sampled_softmax", "in_batch_softmax", "softmax", "binary", "pairwise"])
 def test_a_batch_without_any_target_changes_nothing(loss: str) -> None:
     model = build_model("sasrec", ModelShape(30, 12, 16, 2, 2, 0.0))
     model.is_known_V = torch.ones(30, dtype=torch.bool)

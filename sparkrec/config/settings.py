@@ -124,38 +124,57 @@ class WindowSettings(Section):
 
 
 class TrainSettings(Section):
-    model: Literal["sasrec"] = "sasrec"
+    model: Literal[
+        "sasrec", "esasrec", "bsarec", "hstu", "gru4rec", "caser", "cnn_attention",
+        "dfnn", "lstm", "dfnn_lstm", "rnn_profile",
+    ] = "sasrec"  # fmt: skip
     """Architecture, a file in sparkrec/models."""
-    width: PositiveInt = 64
+    width: PositiveInt = 128
     """Width of item vectors and states (D)."""
     num_blocks: PositiveInt = 2
     """Transformer blocks."""
     num_heads: PositiveInt = 2
     """Attention heads; they divide `width`."""
-    dropout: float = Field(0.2, ge=0, lt=1)
+    dropout: float = Field(0.5, ge=0, lt=1)
     """Share of activations dropped while training."""
+    temperature: PositiveFloat | None = 0.07
+    """Scores are cosines divided by this; null: inner products, where popular items can have longer vectors."""
+    side_inputs: list[Literal["event_types", "gap_buckets", "session_starts", "price_buckets"]] = ["event_types"]
+    """What is read of an event beside its item: its kind, time since the one before, if a session begins, price."""
+    num_users: PositiveInt = 65_536
+    """Vectors of their own that users share by hash, in architectures that give users any."""
+    attributes: bool = True
+    """Add the mean of vectors of an item's category, brand and attributes (of prepare.catalogue) to its own."""
     num_workers: PositiveInt = 1
     """Training processes (ranks): one per GPU, or a few on CPU."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where ranks compute; auto takes GPUs where Spark or the machine offers them."""
     threads_per_worker: NonNegativeInt = 0
     """CPU threads of a rank; 0 shares the machine's cores among its ranks."""
-    max_epochs: PositiveInt = 20
-    """Passes over the training windows, at most."""
-    patience: PositiveInt = 3
+    max_epochs: PositiveInt | None = None
+    """Passes over the training windows, at most; null: as many as 10 million targets take, 10 to 100."""
+    patience: PositiveInt = 5
     """Epochs without a better validation NDCG@10, after warm-up, that end training; the best epoch is kept."""
-    batch_size_per_rank: PositiveInt = 128
+    max_minutes: PositiveFloat | None = None
+    """A guard against runaways: no epoch begins after so many minutes of training; what is best by then is kept."""
+    batch_size_per_rank: PositiveInt = 64
     """Windows per step and rank."""
     learning_rate: PositiveFloat = 0.001
     """Peak step size of AdamW."""
-    warmup_steps: NonNegativeInt = 50
+    warmup_steps: NonNegativeInt = 200
     """Steps over which the learning rate rises from zero."""
     weight_decay: float = Field(0.01, ge=0)
     """AdamW's weight decay."""
     clip_norm: PositiveFloat = 1.0
     """Largest gradient norm of a step."""
-    loss: Literal["sampled_softmax", "in_batch_softmax", "softmax", "binary"] = "sampled_softmax"
-    """Against negatives by popularity or from the batch, all items, or each target's own negatives in `windows`."""
+    average: float = Field(0.998, ge=0, lt=1)
+    """Largest share of the averaged weights, which are those published, that a step leaves as it is; 0 is off."""
+    loss: Literal[
+        "auto", "softmax", "sampled_softmax", "in_batch_softmax", "binary", "generalised_binary", "pairwise"
+    ] = "auto"  # fmt: skip
+    """Against all items, negatives by popularity, from the batch, or of each target; auto: all, if 50,000 or fewer."""
+    later_targets: float = Field(0.4, ge=0, lt=1)
+    """The softmaxes learn from what follows later, too, each item so much of the one before; 0: from the next alone."""
     num_shared_negatives: PositiveInt = 512
     """Negatives that all targets of a batch share, by sampled_softmax and in_batch_softmax."""
     start: Literal["scratch", "champion"] = "scratch"
@@ -168,7 +187,7 @@ class TrainSettings(Section):
     """Folder of a checkpoint to go on from; without it a training that was cut off goes on from its own."""
     shuffle_rows: PositiveInt = 20000
     """Windows in a rank's shuffle buffer."""
-    validation_users: PositiveInt = 2000
+    validation_users: PositiveInt = 10_000
     """Users whose validation targets are ranked after each epoch, at most."""
 
     @model_validator(mode="after")

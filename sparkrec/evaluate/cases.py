@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sparkrec.evaluate.ranks import Sought
-from sparkrec.models.sequence_model import SequenceModel
+from sparkrec.models.sequence_model import USER, SequenceModel
 from sparkrec.sequences import SPAN, Ints, counted_within, flatten, hide_unknown, is_in, sorted_set
 from sparkrec.tables import PAD
 
@@ -81,14 +81,17 @@ def _sought(*pairs: Ints) -> Sought:
 
 
 def held_out_inputs(tile: pa.RecordBatch, model: SequenceModel, length: int | None = None) -> dict[str, Tensor]:
-    """Return the model's inputs from rows of `windows`, (B, L) each, where it is; of its own length if none is told."""
+    """Return the model's inputs from rows of `windows`, (B, L) each and (B,) of users, where it is; of its own length
+    if none is told."""
     # An earlier model may have been made for shorter windows.
     kept = length or model.shape.length
     inputs = {name: matrix(tile.column(name))[:, -kept:] for name in model.inputs}
+    if model.reads_user:
+        inputs[USER] = torch.from_numpy(tile.column(USER).to_numpy().astype(np.int64))
     # An earlier model does not know the newest items.
     known = hide_unknown(inputs["item_idxs"].numpy(), model.is_known_V.cpu().numpy())
     inputs["item_idxs"] = torch.from_numpy(known)
-    return {name: values_BL.to(model.is_known_V.device) for name, values_BL in inputs.items()}
+    return {name: values.to(model.is_known_V.device) for name, values in inputs.items()}
 
 
 def case_states(model: SequenceModel, tile: pa.RecordBatch, cases: Cases) -> Tensor:
@@ -105,8 +108,10 @@ def case_states(model: SequenceModel, tile: pa.RecordBatch, cases: Cases) -> Ten
     whole = held_out_inputs(tile, model, length)
     return model.last_state(
         {
-            name: torch.where(place_CL >= 0, values_BL[row_C[:, None], place_CL.clamp(min=0)], PAD)
-            for name, values_BL in whole.items()
+            name: values[row_C]
+            if name == USER
+            else torch.where(place_CL >= 0, values[row_C[:, None], place_CL.clamp(min=0)], PAD)
+            for name, values in whole.items()
         }
     )
 

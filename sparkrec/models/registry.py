@@ -1,9 +1,32 @@
 """Architectures by the name that `train.model` gives."""
 
+from sparkrec.models.bsarec import BSARec
+from sparkrec.models.caser import Caser
+from sparkrec.models.cnn_attention import CNNAttention
+from sparkrec.models.dfnn import DFNN
+from sparkrec.models.dfnn_lstm import DFNNLSTM
+from sparkrec.models.esasrec import ESASRec
+from sparkrec.models.gru4rec import GRU4Rec
+from sparkrec.models.hstu import HSTU
+from sparkrec.models.lstm import LSTM
+from sparkrec.models.rnn_profile import RNNProfile
 from sparkrec.models.sasrec import SASRec
-from sparkrec.models.sequence_model import ModelShape, SequenceModel
+from sparkrec.models.sequence_model import SequenceModel
+from sparkrec.models.shape import ModelShape
 
-ARCHITECTURES: dict[str, type[SequenceModel]] = {"sasrec": SASRec}
+ARCHITECTURES: dict[str, type[SequenceModel]] = {
+    "sasrec": SASRec,
+    "esasrec": ESASRec,
+    "bsarec": BSARec,
+    "hstu": HSTU,
+    "gru4rec": GRU4Rec,
+    "caser": Caser,
+    "cnn_attention": CNNAttention,
+    "dfnn": DFNN,
+    "lstm": LSTM,
+    "dfnn_lstm": DFNNLSTM,
+    "rnn_profile": RNNProfile,
+}
 
 
 def build_model(name: str, shape: ModelShape) -> SequenceModel:

@@ -1,6 +1,6 @@
-"""What every model offers: states for all positions, a matrix of items, and scores by inner product.
+"""What every model offers: states for all positions, vectors of items, and scores by inner product.
 
-B users   L positions   D width   V vocabulary size
+B users   L positions   D width   V vocabulary size   M items of a user
 """
 
 from collections.abc import Mapping
@@ -10,32 +10,42 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from sparkrec.tables import FIRST_ITEM
+from sparkrec.models.events import Events
+from sparkrec.models.initial import SPREAD
+from sparkrec.models.items import Items
+from sparkrec.models.shape import ModelShape
+from sparkrec.tables import FIRST_ITEM, PAD
 
+USER = "user_idx"
+"""The column of `windows` with a number per user, (B,)."""
 PAIR_ITEMS = 1024
 """Items whose pairs with some users are scored at a time."""
 
 
 @dataclass(frozen=True)
-class ModelShape:
-    """Everything that fixes the size of a model's tensors and its dropout."""
+class Past:
+    """What an architecture makes states of."""
 
-    vocabulary_size: int
-    length: int
-    width: int
-    num_blocks: int
-    num_heads: int
-    dropout: float
+    vector_BLD: Tensor
+    """See `Events`."""
+    is_event_BL: Tensor
+    """Where there is no padding."""
+    inputs: Mapping[str, Tensor]
+    user_BD: Tensor | None
+    """The users' own vectors, where the architecture reads them."""
 
 
 class SequenceModel(nn.Module):
-    """A model of users' pasts. Items that `is_known_V` leaves out are never scored."""
+    """A model of users' pasts. An architecture says how vectors of events become states: `encode`.
 
-    inputs: ClassVar[tuple[str, ...]] = ("item_idxs",)
-    """Columns of `windows` that `states` wants, each (B, L)."""
+    Items that `is_known_V` leaves out are never scored.
+    """
 
-    item_tables: ClassVar[tuple[str, ...]] = ("items.weight",)
+    item_tables: ClassVar[tuple[str, ...]] = ("items.own.weight",)
     """Parameters with a row per item, (V, …): they grow with the vocabulary."""
+
+    reads_user: ClassVar[bool] = False
+    """Whether users have vectors of their own."""
 
     scores_pairs: ClassVar[bool] = False
     """Whether the best items by inner product are put in order by `pair_scores`."""
@@ -45,36 +55,69 @@ class SequenceModel(nn.Module):
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         self.shape = shape
+        self.items = Items(shape)
+        self.events = Events(shape)
+        if self.reads_user:
+            self.users = nn.Embedding(shape.num_users, shape.width)
+            nn.init.normal_(self.users.weight, std=SPREAD)
         self.register_buffer("is_known_V", torch.zeros(shape.vocabulary_size, dtype=torch.bool))
 
-    def states(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Return (B, L, D); the state of a position depends on that position and those before it only."""
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Columns of `windows` that `states` wants, each (B, L)."""
+        return ("item_idxs", *self.shape.side_inputs)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of `windows` that states are found from: `inputs`, and the user's where it is read."""
+        return (*self.inputs, USER) if self.reads_user else self.inputs
+
+    def encode(self, past: "Past") -> Tensor:
+        """Return (B, L, D); what stands at a position depends on that event and those before it only."""
         raise NotImplementedError
 
-    def last_state(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Return (B, D), the state of the last position; an architecture may find it without all the others."""
-        return self.states(inputs)[:, -1]
+    def encode_last(self, past: "Past") -> Tensor:
+        """Return (B, D), the last of `encode`; an architecture may find it without all the others."""
+        return self.encode(past)[:, -1]
 
     def pair_scores(self, state_BD: Tensor, items_BM: Tensor) -> Tensor:
         """Return (B, M), scores of pairs of a state and an item; the higher, the better. Only with `scores_pairs`."""
         raise NotImplementedError
 
+    def states(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return (B, L, D)."""
+        return self.items.as_states(self.encode(self._past(inputs)))
+
+    def last_state(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return (B, D), the state of the last position."""
+        return self.items.as_states(self.encode_last(self._past(inputs)))
+
+    def item_vectors(self, item_idxs: Tensor) -> Tensor:
+        """Return (…, D), what states are multiplied with."""
+        return self.items.scored(item_idxs)
+
     def item_matrix(self) -> Tensor:
-        """Return (V, D)."""
-        raise NotImplementedError
+        """Return (V, D), the vectors of all items."""
+        return self.items.matrix()
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         return self.states(inputs)
 
-    def scores(self, state_BD: Tensor) -> Tensor:
+    def scores(self, state_BD: Tensor, item_matrix_VD: Tensor | None = None) -> Tensor:
         """Return (B, V) in float32: inner products, or what `pair_scores` gives; -inf for what is not an item or not
-        known."""
+        known. In: `item_matrix()`, where it was found before."""
         if self.scores_pairs:
             items = torch.split(torch.arange(len(self.is_known_V), device=state_BD.device), PAIR_ITEMS)
             parts = [self.pair_scores(state_BD, some.expand(len(state_BD), -1)).float() for some in items]
             scores_BV = torch.cat(parts, dim=1)
         else:
-            scores_BV = state_BD.float() @ self.item_matrix().float().T
+            matrix_VD = self.item_matrix() if item_matrix_VD is None else item_matrix_VD
+            scores_BV = state_BD.float() @ matrix_VD.float().T
         can_score_V = self.is_known_V.clone()
         can_score_V[:FIRST_ITEM] = False
         return scores_BV.masked_fill_(~can_score_V, -torch.inf)
+
+    def _past(self, inputs: Mapping[str, Tensor]) -> Past:
+        is_event_BL = inputs["item_idxs"] != PAD
+        user_BD = self.users(inputs[USER] % self.shape.num_users) if self.reads_user else None
+        return Past(self.events(self.items, inputs), is_event_BL, inputs, user_BD)

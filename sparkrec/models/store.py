@@ -17,7 +17,8 @@ from torch import Tensor
 
 from sparkrec.errors import SparkrecError
 from sparkrec.models.registry import build_model
-from sparkrec.models.sequence_model import ModelShape, SequenceModel
+from sparkrec.models.sequence_model import SequenceModel
+from sparkrec.models.shape import ModelShape
 
 WEIGHTS, CARD = "weights.safetensors", "model.json"
 REFIT = "-refit"
@@ -62,7 +63,7 @@ def has_model(folder: Path) -> bool:
 def read_card(folder: Path) -> Card:
     try:
         told = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        return Card(**{**told, "shape": ModelShape(**told["shape"])})
+        return Card(**{**told, "shape": ModelShape.read(told["shape"])})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise SparkrecError(f"{folder / CARD}: not a readable model ({error}); train it again (make train)") from error
 

@@ -2,18 +2,21 @@
 
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from sparkrec.errors import RefusedError
 
-COLUMNS = {
+COLUMNS: dict[str, Any] = {
     "item_id": pl.String,
     "category": pl.String,
     "brand": pl.String,
     "price": pl.Float64,
     "available": pl.Boolean,
+    "attributes": pl.List(pl.String),
 }
+BETWEEN_ATTRIBUTES = "|"
 
 
 def find_catalogue(path: str | None, run_date: date) -> str | None:
@@ -36,22 +39,36 @@ def find_catalogue(path: str | None, run_date: date) -> str | None:
 
 
 def read_catalogue(place: str | None) -> pl.DataFrame:
-    """Return a row per item: COLUMNS; those that the file lacks are null. An item that is listed twice counts once."""
+    """Return a row per item: COLUMNS; those that the file lacks are null. An item that is listed twice counts once.
+
+    Attributes are a list, or words with BETWEEN_ATTRIBUTES between them.
+    """
     if place is None:
         return pl.DataFrame(schema=COLUMNS)
     listed = _scan(place)
-    names = listed.collect_schema().names()
-    text = [pl.col(name).cast(pl.String).str.strip_chars() for name in COLUMNS if name in names]
+    schema = listed.collect_schema()
+    names = schema.names()
+    has_lists = isinstance(schema.get("attributes"), pl.List)
+    text = [
+        (pl.col(name).list.join(BETWEEN_ATTRIBUTES) if name == "attributes" and has_lists else pl.col(name))
+        .cast(pl.String)
+        .str.strip_chars()
+        for name in COLUMNS
+        if name in names
+    ]
     typed = (
         listed.select(text)
         .filter(pl.col("item_id").str.len_chars() > 0)
         .with_columns(*(pl.lit(None, dtype=pl.String).alias(name) for name in COLUMNS if name not in names))
     )
     is_offered = pl.col("available").str.to_lowercase().replace_strict(_TRUTH, default=None, return_dtype=pl.Boolean)
+    attributes = pl.col("attributes").str.split(BETWEEN_ATTRIBUTES)
+    price = pl.col("price").cast(pl.Float64, strict=False)
     one_each = (
-        typed.select("item_id", "category", "brand", pl.col("price").cast(pl.Float64, strict=False), is_offered)
+        typed.select("item_id", "category", "brand", price, is_offered, "attributes")
         .group_by("item_id")
         .agg(pl.all().drop_nulls().max())
+        .with_columns(attributes.list.eval(pl.element().filter(pl.element() != "")).list.unique().list.sort())
     )
     return one_each.collect()
 

@@ -35,7 +35,8 @@ def rebuild_items(items: DataFrame, described: DataFrame) -> DataFrame:
     In   items: as they are. described: items and what all events tell of them.
     An item whose events are gone again keeps its index and its row: indices are never dealt a second time.
     """
-    known = items.select("item_id", "item_idx", "available", *(F.col(name).alias(f"old_{name}") for name in SEEN))
+    as_it_was = ("item_id", "item_idx", "available", "attributes")
+    known = items.select(*as_it_was, *(F.col(name).alias(f"old_{name}") for name in SEEN))
     largest = known.agg(F.max("item_idx").alias("item_idx")).first()
     first_free = FIRST_ITEM if largest is None or largest["item_idx"] is None else int(largest["item_idx"]) + 1
     new = described.select("item_id").join(known, "item_id", how="left_anti")
@@ -53,6 +54,7 @@ def rebuild_items(items: DataFrame, described: DataFrame) -> DataFrame:
             F.coalesce("available", F.lit(True)).alias("available"),
             *(f"{name}_us" for name in TOLD),
             F.coalesce("user_sample", F.array().cast("array<bigint>")).alias("user_sample"),
+            "attributes",
         ),
         ITEMS,
     )

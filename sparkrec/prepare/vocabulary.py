@@ -81,16 +81,16 @@ def describe(
         sample.list.unique().list.sort().list.head(MAX_VISITORS).alias("user_sample"),
         *(column for name in TOLD for column in _newer(name)),
         pl.when(is_listed).then(pl.col("listed_available").fill_null(True)).otherwise(is_offered).alias("available"),
-    ).with_columns(*(pl.coalesce(f"listed_{name}", name).alias(name) for name in TOLD))
+    ).with_columns(*(pl.coalesce(f"listed_{name}", name).alias(name) for name in (*TOLD, "attributes")))
     num_users = pl.min_horizontal(_num_users(pl.col("user_sample")), "num_events")
     return known.with_columns(num_users.alias("num_users")).select(ITEMS.schema.names)
 
 
 def _number_new(plan: NightPlan, sources: ItemSources) -> None:
-    index = {"item_id": pl.String, "item_idx": pl.Int32}
-    known = _read(sources.items, list(index))
+    index: dict[str, Any] = {"item_id": pl.String, "item_idx": pl.Int32}
+    known = _read(sources.items, index)
     old = pl.DataFrame(schema=index) if known is None else known.collect()
-    news = _read(_staged(plan, "news"), ["item_id"])
+    news = _read(_staged(plan, "news"), {"item_id": pl.String})
     listed = read_catalogue(sources.catalogue).lazy().select("item_id")
     seen = (listed if news is None else pl.concat([news, listed])).unique().collect()
     new = seen.join(old, on="item_id", how="anti").sort("item_id")
@@ -107,7 +107,7 @@ def describe_parts(plan: NightPlan, sources: ItemSources) -> Work:
 
     def work(part: int) -> list[dict[str, Any]]:
         def mine(paths: list[str], schema: dict[str, Any]) -> pl.DataFrame:
-            rows = _read(paths, list(schema))
+            rows = _read(paths, schema)
             if rows is None:
                 return pl.DataFrame(schema=schema)
             return rows.filter(item_group() % parts == part).collect().cast(schema)  # type: ignore[arg-type]
@@ -186,10 +186,15 @@ def _num_users(sample: pl.Expr) -> pl.Expr:
     return pl.when(size < MAX_VISITORS).then(size).otherwise(estimate)
 
 
-def _read(paths: list[str], columns: list[str]) -> pl.LazyFrame | None:
+def _read(paths: list[str], schema: dict[str, Any]) -> pl.LazyFrame | None:
+    """Return the columns of some files; null is what files of an earlier version lack."""
     if not paths:
         return None
-    return pl.concat([open_file(path).select(columns) for path in paths])
+    files = [open_file(path) for path in paths]
+    return pl.concat(
+        file.select(name if name in there else pl.lit(None, dtype=kind).alias(name) for name, kind in schema.items())
+        for file, there in ((file, file.collect_schema()) for file in files)
+    )
 
 
 def _staged(plan: NightPlan, name: str) -> list[str]:
@@ -211,4 +216,5 @@ _ITEMS: dict[str, Any] = {
     "available": pl.Boolean,
     **{f"{name}_us": pl.Int64 for name in TOLD},
     "user_sample": pl.List(pl.Int64),
+    "attributes": pl.List(pl.String),
 }

@@ -9,7 +9,7 @@ from sparkrec.recommend.left_out import PURCHASE
 from sparkrec.tables import EVENT_CODES, HISTORIES
 
 PAST = ["item_idxs", "event_types", "event_tss", "session_nos", "prices", "purchased"]
-PEOPLE = ["user_id", *PAST, "num_events", "segment", "made_from", "carried"]
+PEOPLE = ["user_id", "user_hash", *PAST, "num_events", "segment", "made_from", "carried"]
 """A row is one user: the past (empty lists and no num_events for users never seen), the segment that rules speak of,
 `made_from` and the list to carry over, null where one must be made."""
 UNKNOWN_PRICE = -1.0
@@ -42,6 +42,7 @@ def people_of(
     kinds = {name: HISTORIES.schema[name].dataType for name in PAST}
     full = people.select(
         "user_id",
+        F.xxhash64("user_id").alias("user_hash"),
         *(F.coalesce(F.col(name), _nothing(name).cast(kind)).alias(name) for name, kind in kinds.items()),
         "num_events",
         "segment",

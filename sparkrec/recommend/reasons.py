@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sparkrec.models.sequence_model import SequenceModel
+from sparkrec.models.sequence_model import USER, SequenceModel
 from sparkrec.sequences import Ints
 from sparkrec.tables import FIRST_ITEM, PAD
 
@@ -28,22 +28,24 @@ def most_alike(model: SequenceModel, past_BR: Tensor, listed_BN: Tensor) -> Tens
 
     In   past_BR, listed_BN: item indices, PAD where there is none. The listed item itself is no reason.
     """
-    matrix_VD = model.item_matrix().float()
-    past_BRD = torch.nn.functional.normalize(matrix_VD[past_BR], dim=2)
-    listed_BND = torch.nn.functional.normalize(matrix_VD[listed_BN], dim=2)
+    past_BRD = torch.nn.functional.normalize(model.item_vectors(past_BR).float(), dim=2)
+    listed_BND = torch.nn.functional.normalize(model.item_vectors(listed_BN).float(), dim=2)
     return _best(torch.einsum("bnd,brd->bnr", listed_BND, past_BRD), past_BR, listed_BN)
 
 
 def most_missed(model: SequenceModel, inputs: Mapping[str, Tensor], past_BR: Tensor, listed_BN: Tensor) -> Tensor:
     """Return the item of the past without which the score of the listed item falls most, (B, N); PAD for none."""
-    listed_BND = model.item_matrix().float()[listed_BN]
+    listed_BND = model.item_vectors(listed_BN).float()
     with_all_BD = model.last_state(inputs).float()
     falls = []
     for item_B in past_BR.T:
         is_it_BL = inputs["item_idxs"] == item_B.unsqueeze(1)
         # What is left moves to the right, as windows are padded on the left.
         order_BL = (~is_it_BL).int().argsort(dim=1, stable=True)
-        without = {name: values.masked_fill(is_it_BL, PAD).gather(1, order_BL) for name, values in inputs.items()}
+        without = {
+            name: values if name == USER else values.masked_fill(is_it_BL, PAD).gather(1, order_BL)
+            for name, values in inputs.items()
+        }
         change_BD = with_all_BD - model.last_state(without).float()
         falls.append(torch.einsum("bd,bnd->bn", change_BD, listed_BND))
     return _best(torch.stack(falls, dim=2), past_BR, listed_BN)

@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 
 from sparkrec.config.settings import RecommendSettings
-from sparkrec.models.sequence_model import SequenceModel
+from sparkrec.models.sequence_model import USER, SequenceModel
 from sparkrec.recommend.device import device_of
 from sparkrec.recommend.fallback import Ladder, last_category
 from sparkrec.recommend.left_out import left_out
 from sparkrec.recommend.offer import NOWHERE, Offer
 from sparkrec.recommend.ranking import Ranking
 from sparkrec.recommend.reasons import most_alike, most_missed, newest_different
-from sparkrec.recommend.tile import Tile, inputs_of, rows_of, tiles_of
+from sparkrec.recommend.tile import Tile, inputs_of, rows_of, tiles_of, users_of
 from sparkrec.sequences import Ints, hide_unknown, read_pasts
 from sparkrec.tables import FIRST_ITEM, PAD
 
@@ -85,6 +85,8 @@ class Scorer:
         for users, positions in tiles_of(pasts.ends - pasts.starts, segment_U, length, tile_users):
             with self.timed("encode"):
                 inputs = inputs_of(known, users, self.model.inputs, positions, tile_users, self.device)
+                if self.model.reads_user:
+                    inputs[USER] = users_of(people, users, tile_users, self.device)
                 is_placed_B = (inputs["item_idxs"][: len(users)] >= FIRST_ITEM).any(dim=1)
                 state_BD = self._states(inputs, is_placed_B)
             placed = users[is_placed_B.cpu().numpy()]

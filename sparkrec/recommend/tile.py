@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
-from sparkrec.sequences import Ints, Pasts, align_right, counted_within
+from sparkrec.sequences import Ints, Pasts, align_right, counted_within, user_numbers
 from sparkrec.tables import PAD
 
 SHORTEST = 8
@@ -64,6 +65,14 @@ def inputs_of(
         full_BL[: len(values_BL)] = values_BL
         inputs[name] = torch.from_numpy(full_BL).to(device)
     return inputs
+
+
+def users_of(people: pa.Table, users: Ints, tile_users: int, device: torch.device) -> Tensor:
+    """Return the users' numbers, (tile_users,), the users first."""
+    hashes = people.column("user_hash").to_numpy().astype(np.uint64)
+    full_B = np.zeros(tile_users, dtype=np.int64)
+    full_B[: len(users)] = user_numbers(hashes[users])
+    return torch.from_numpy(full_B).to(device)
 
 
 def rows_of(users: Ints, ends_U: Ints, values: Ints) -> tuple[Ints, Ints]:

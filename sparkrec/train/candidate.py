@@ -11,11 +11,13 @@ from pyspark.sql import functions as F
 
 from sparkrec.config import Settings
 from sparkrec.config.load import chosen_settings, settings_hash
+from sparkrec.config.settings import TrainSettings
 from sparkrec.models.published import evaluated
-from sparkrec.models.sequence_model import ModelShape
+from sparkrec.models.shape import ModelShape
 from sparkrec.models.store import REFIT, Card
 from sparkrec.sequences import Ints
 from sparkrec.tables import MODELS
+from sparkrec.train.attributes import Attributes
 from sparkrec.train.checkpoint import check_fits
 from sparkrec.train.plan import TrainingSet, TrainPlan, Vocabulary, name_version
 from sparkrec.train.warm_start import check_start
@@ -25,7 +27,7 @@ from sparkrec.window.laws import known_mask
 
 def plan_training(
     training_set: TrainingSet,
-    vocabulary_size: int,
+    vocabulary: Vocabulary,
     lineage: str,
     run_date: date,
     settings: Settings,
@@ -49,11 +51,10 @@ def plan_training(
         training_set.fingerprint,
         str(settings.run.seed),
         start,
-        str(vocabulary_size),
+        str(len(vocabulary.counts)),
+        vocabulary.attributes_hash,
     )
-    shape = ModelShape(
-        vocabulary_size, settings.window.length, train.width, train.num_blocks, train.num_heads, train.dropout
-    )
+    shape = shape_of(train, settings.window.length, vocabulary)
     card = Card(version, train.model, shape, lineage, held_out_words(settings.window))
     if start_from:
         check_start(start_from, card)
@@ -62,7 +63,8 @@ def plan_training(
     depends_on = {
         **named,
         "vocabulary lineage": lineage,
-        "vocabulary size": vocabulary_size,
+        "vocabulary size": len(vocabulary.counts),
+        "attributes": vocabulary.attributes_hash,
         "windows": training_set.fingerprint,
         "starts from": start,
     }
@@ -84,6 +86,23 @@ def plan_training(
     )
 
 
+def shape_of(settings: TrainSettings, length: int, vocabulary: Vocabulary) -> ModelShape:
+    """Return the shape of a model for windows of a length and a vocabulary."""
+    return ModelShape(
+        vocabulary_size=len(vocabulary.counts),
+        length=length,
+        width=settings.width,
+        num_blocks=settings.num_blocks,
+        num_heads=settings.num_heads,
+        dropout=settings.dropout,
+        temperature=settings.temperature,
+        side_inputs=tuple(settings.side_inputs),
+        num_users=settings.num_users,
+        num_attributes=len(vocabulary.attribute_keys) - 1,
+        max_attributes=vocabulary.attributes.shape[1],
+    )
+
+
 def refit_of(plan: TrainPlan, epochs: int) -> TrainPlan:
     """Return the plan of the same training on all windows, held-out ones included, for a number of epochs."""
     version = plan.card.model_version + REFIT
@@ -98,10 +117,11 @@ def refit_of(plan: TrainPlan, epochs: int) -> TrainPlan:
     )
 
 
-def vocabulary_of(counts: Ints, categories: Ints, min_item_events: int) -> Vocabulary:
+def vocabulary_of(counts: Ints, categories: Ints, attributes: Attributes, min_item_events: int) -> Vocabulary:
     """Return what training knows of every item. In: events and category by item index, (V,)."""
     known = known_mask(counts, min_item_events)
-    return Vocabulary(torch.from_numpy(counts), torch.from_numpy(known), torch.from_numpy(categories))
+    vectors = (counts, known, categories, attributes.numbers_VA, attributes.keys)
+    return Vocabulary(*(torch.from_numpy(values) for values in vectors))
 
 
 def model_row(

@@ -2,8 +2,9 @@
 
 checkpoint-<step>/
   weights.safetensors    the model
+  average.safetensors    the running mean of its weights
   optimizer.safetensors  AdamW's moments and step, by parameter
-  state.json             progress, what the training depends on, and the hashes of the two files
+  state.json             progress, what the training depends on, and the hashes of these files
 Nothing in it is a pickle.
 """
 
@@ -19,12 +20,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from sparkrec.errors import SparkrecError
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.models.store import WEIGHTS, on_cpu, sync_folder
 
-OPTIMIZER, STATE = "optimizer.safetensors", "state.json"
+AVERAGE, OPTIMIZER, STATE = "average.safetensors", "optimizer.safetensors", "state.json"
+FILES = (WEIGHTS, AVERAGE, OPTIMIZER)
 NAME = "checkpoint-"
 
 
@@ -50,6 +53,7 @@ class Progress:
 def save_checkpoint(
     attempt: Path,
     model: SequenceModel,
+    average: AveragedModel,
     optimizer: torch.optim.Optimizer,
     progress: Progress,
     depends_on: Mapping[str, Any],
@@ -61,8 +65,9 @@ def save_checkpoint(
     try:
         aside.mkdir(parents=True)
         save_file(on_cpu(model.state_dict()), str(aside / WEIGHTS))
+        save_file(on_cpu(average.state_dict()), str(aside / AVERAGE))
         save_file(_moments(model, optimizer), str(aside / OPTIMIZER))
-        hashes = {name: _sha256(aside / name) for name in (WEIGHTS, OPTIMIZER)}
+        hashes = {name: _sha256(aside / name) for name in FILES}
         told = {"progress": asdict(progress), "depends_on": dict(depends_on), "sha256": hashes}
         (aside / STATE).write_text(json.dumps(told, indent=1), encoding="utf-8")
         sync_folder(aside)
@@ -86,7 +91,9 @@ def newest_checkpoint(attempt: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def load_checkpoint(folder: Path, model: SequenceModel, optimizer: torch.optim.Optimizer) -> Progress:
+def load_checkpoint(
+    folder: Path, model: SequenceModel, average: AveragedModel, optimizer: torch.optim.Optimizer
+) -> Progress:
     """Put weights and moments back, and return where training stood; refuse files that are not those saved."""
     told = read_state(folder)
     for name, wanted in told["sha256"].items():
@@ -98,6 +105,7 @@ def load_checkpoint(folder: Path, model: SequenceModel, optimizer: torch.optim.O
                 f" Delete {folder} to start this training anew; the models in use are as they were"
             )
     model.load_state_dict(load_file(str(folder / WEIGHTS)))
+    average.load_state_dict(load_file(str(folder / AVERAGE)))
     _put_moments(model, optimizer, load_file(str(folder / OPTIMIZER)))
     progress = told["progress"]
     return Progress(**{**progress, "history": tuple((loss, ndcg) for loss, ndcg in progress["history"])})
@@ -108,7 +116,7 @@ def read_state(folder: Path) -> dict[str, Any]:
     try:
         told: dict[str, Any] = json.loads((folder / STATE).read_text(encoding="utf-8"))
         Progress(**told["progress"])
-        dict(told["depends_on"]), {name: told["sha256"][name] for name in (WEIGHTS, OPTIMIZER)}
+        dict(told["depends_on"]), {name: told["sha256"][name] for name in FILES}
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise SparkrecError(
             f"{folder / STATE}: not a readable checkpoint ({error}); delete {folder} to start this training anew"

@@ -29,6 +29,7 @@ class FileSet:
     urls: tuple[str, ...]
     num_rows: int
     sum_of_ids: int
+    num_targets: int = 0
 
 
 @dataclass

@@ -1,8 +1,10 @@
 """The loss of one batch, by the setting `train.loss`.
 
-B windows   L positions   T targets   D width   V vocabulary size   P shared negatives   K negatives per target
+B windows   L positions   T targets   F items that follow   D width   V vocabulary size   P shared negatives
+K negatives per target
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -11,10 +13,24 @@ from torch import Tensor
 from sparkrec.config.settings import TrainSettings
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.tables import PAD
-from sparkrec.train.losses import binary, chances_of, full_softmax, in_batch_negatives, shared_softmax
+from sparkrec.train.losses import (
+    binary,
+    chances_of,
+    full_softmax,
+    in_batch_negatives,
+    less_sure_of,
+    pairwise,
+    shared_softmax,
+    shares_of,
+)
 from sparkrec.train.plan import Vocabulary
-from sparkrec.train.trim import at_targets
+from sparkrec.train.trim import at_targets, following
 
+FEW_ITEMS = 50_000
+"""With so many known items or fewer the loss `auto` takes all of them as negatives."""
+OWN_NEGATIVES = ("binary", "generalised_binary", "pairwise")
+"""Losses that hold a target against negatives of its own, from `windows`."""
+LEAST_SHARE = 0.02
 States = Callable[[Sequence[Mapping[str, Tensor]]], Tensor]
 
 
@@ -24,32 +40,54 @@ class Objective:
     def __init__(
         self, settings: TrainSettings, vocabulary: Vocabulary, popularity_power: float, device: torch.device
     ) -> None:
-        self._loss, self._num_shared = settings.loss, settings.num_shared_negatives
+        self._loss, self._num_shared = loss_for(settings.loss, vocabulary), settings.num_shared_negatives
+        self._later, self._num_follow = settings.later_targets, num_following(settings.later_targets)
+        self._num_known = int(vocabulary.is_known.sum())
         # A target stands in for another one's negative as often as it occurs.
-        power = 1.0 if settings.loss == "in_batch_softmax" else popularity_power
+        power = 1.0 if self._loss == "in_batch_softmax" else popularity_power
         self._chances = chances_of(vocabulary.counts.to(device), vocabulary.is_known.to(device), power)
 
     def columns(self, model: SequenceModel) -> list[str]:
         """Return the columns of `windows` that training reads."""
-        return [*model.inputs, "target_idxs", *(["negative_idxs"] if self._loss == "binary" else [])]
+        return [*model.columns, "target_idxs", *(["negative_idxs"] if self._loss in OWN_NEGATIVES else [])]
 
     def __call__(
         self, states: States, model: SequenceModel, pieces: Sequence[Mapping[str, Tensor]], generator: torch.Generator
     ) -> Tensor:
         """Return the mean loss over the batch's targets."""
-        target_T = at_targets(pieces, "target_idxs")
-        state_TD, items_VD = states(pieces), model.item_matrix()
+        follow_TF = following(pieces, self._num_follow)
+        target_T = follow_TF[:, 0]
+        state_TD, vectors = states(pieces), model.item_vectors
         if not len(target_T):  # a batch of held-out items alone, none of which can be learnt
-            return 0.0 * (state_TD.sum() + items_VD.sum())
-        if self._loss == "binary":
-            return binary(state_TD, items_VD, target_T, at_targets(pieces, "negative_idxs").view(len(target_T), -1))
+            return 0.0 * (state_TD.sum() + vectors(target_T).sum())
+        if self._loss in OWN_NEGATIVES:
+            negative_TK = at_targets(pieces, "negative_idxs").view(len(target_T), -1)
+            if self._loss == "pairwise":
+                return pairwise(state_TD, vectors, target_T, negative_TK)
+            less_sure = (
+                less_sure_of(negative_TK.shape[1], self._num_known) if self._loss == "generalised_binary" else 1.0
+            )
+            return binary(state_TD, vectors, target_T, negative_TK, less_sure)
+        share_TF = shares_of(follow_TF, self._later)
         if self._loss == "softmax":
-            return full_softmax(state_TD, items_VD, target_T, model.is_known_V)
+            return full_softmax(state_TD, model.item_matrix(), follow_TF, share_TF, model.is_known_V)
         if self._loss == "in_batch_softmax":
             negative_P = in_batch_negatives(target_T, self._num_shared, generator)
         else:
             negative_P = self._chances.draw(self._num_shared, generator)
-        return shared_softmax(state_TD, items_VD, target_T, negative_P, self._chances.log_V)
+        return shared_softmax(state_TD, vectors, follow_TF, share_TF, negative_P, self._chances.log_V)
+
+
+def loss_for(setting: str, vocabulary: Vocabulary) -> str:
+    """Return the loss: `auto` is against all items where they are few enough."""
+    if setting != "auto":
+        return setting
+    return "softmax" if int(vocabulary.is_known.sum()) <= FEW_ITEMS else "sampled_softmax"
+
+
+def num_following(later: float) -> int:
+    """Return how many of the items that follow are learnt from: those that count a fiftieth of the next one or more."""
+    return 1 + int(math.log(LEAST_SHARE) / math.log(later)) if later > LEAST_SHARE else 1
 
 
 def num_targets(pieces: Sequence[Mapping[str, Tensor]]) -> int:

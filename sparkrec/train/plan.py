@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import torch
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
@@ -16,9 +17,10 @@ from torch import Tensor
 
 from sparkrec.config.settings import TrainSettings
 from sparkrec.errors import RefusedError, SparkrecError
-from sparkrec.models.sequence_model import ModelShape
+from sparkrec.models.shape import ModelShape
 from sparkrec.models.store import Card
 from sparkrec.spark_errors import cause_of
+from sparkrec.tables import PAD
 from sparkrec.train.feed import FileSet
 
 PLAN, VOCABULARY = "plan.json", "vocabulary.safetensors"
@@ -37,7 +39,8 @@ class TrainingSet:
         """Return all three splits as one."""
         parts = (self.train, self.validation, self.test)
         urls = tuple(url for part in parts for url in part.urls)
-        return FileSet(urls, sum(part.num_rows for part in parts), sum(part.sum_of_ids for part in parts))
+        sums = (sum(getattr(part, name) for part in parts) for name in ("num_rows", "sum_of_ids", "num_targets"))
+        return FileSet(urls, *sums)
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,15 @@ class Vocabulary:
     is_known: Tensor
     categories: Tensor
     """A number per category, NO_CATEGORY for none."""
+    attributes: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.long))
+    """Numbers of the item's attributes, padded, (V, A)."""
+    attribute_keys: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.long))
+    """What the numbers stand for, (1 + M,)."""
+
+    @property
+    def attributes_hash(self) -> str:
+        told = self.attributes.numpy().tobytes() + self.attribute_keys.numpy().tobytes()
+        return hashlib.sha256(told).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
@@ -94,8 +106,8 @@ def read_plan(attempt: Path) -> tuple[TrainPlan, Vocabulary]:
             f"{attempt}: no training is planned there ({error}); jobs/train.py plans one, and each rank must mount it"
         ) from error
     told["settings"] = TrainSettings.model_validate(told["settings"])
-    told["shape"] = ModelShape(**told["shape"])
-    told["card"] = Card(**{**told["card"], "shape": ModelShape(**told["card"]["shape"])})
+    told["shape"] = ModelShape.read(told["shape"])
+    told["card"] = Card(**{**told["card"], "shape": ModelShape.read(told["card"]["shape"])})
     splits = {name: _file_set(told["training_set"][name]) for name in ("train", "validation", "test")}
     told["training_set"] = TrainingSet(**splits, fingerprint=told["training_set"]["fingerprint"])
     for name in ("folder", "attempt", "start_from"):
@@ -109,10 +121,15 @@ def pin_training_set(windows: DataFrame, where: str) -> TrainingSet:
     In   windows: the rows of one date in one version of the table.
     """
     file = F.col("_metadata.file_path").alias("file")
+    targets = F.size(F.array_remove("target_idxs", PAD))
     listed = (
-        windows.select("split", file, "window_id")
+        windows.select("split", file, "window_id", targets.alias("targets"))
         .groupBy("split", "file")
-        .agg(F.count("*").alias("num_rows"), F.sum(F.col("window_id").cast("decimal(38,0)")).alias("sum_of_ids"))
+        .agg(
+            F.count("*").alias("num_rows"),
+            F.sum(F.col("window_id").cast("decimal(38,0)")).alias("sum_of_ids"),
+            F.sum("targets").alias("num_targets"),
+        )
     )
     try:
         rows = sorted(listed.collect(), key=lambda row: (row["split"], row["file"]))  # a row per file
@@ -131,6 +148,7 @@ def pin_training_set(windows: DataFrame, where: str) -> TrainingSet:
                 tuple(unquote(row["file"]) for row in of_split),  # Spark writes a space as %20
                 sum(row["num_rows"] for row in of_split),
                 int(sum(row["sum_of_ids"] for row in of_split)),
+                sum(row["num_targets"] for row in of_split),
             )
             for split, of_split in by_split.items()
         },
@@ -144,4 +162,4 @@ def name_version(run_date: object, model: str, *decides: str) -> str:
 
 
 def _file_set(told: dict[str, Any]) -> FileSet:
-    return FileSet(tuple(told["urls"]), told["num_rows"], told["sum_of_ids"])
+    return FileSet(**{**told, "urls": tuple(told["urls"])})

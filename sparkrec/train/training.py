@@ -9,6 +9,7 @@ import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from sparkrec.models.registry import build_model
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.models.store import save_model
 from sparkrec.tables import PAD
+from sparkrec.train.average import averaged
 from sparkrec.train.checkpoint import Progress, check_fits, load_checkpoint, newest_checkpoint, save_checkpoint
 from sparkrec.train.feed import Feed
 from sparkrec.train.logbook import Logbook
@@ -28,7 +30,7 @@ from sparkrec.train.objective import Objective
 from sparkrec.train.place import Place
 from sparkrec.train.plan import TrainPlan, Vocabulary
 from sparkrec.train.progress import report
-from sparkrec.train.schedule import learning_rate
+from sparkrec.train.schedule import epochs_for, learning_rate
 from sparkrec.train.trim import Piece, TargetStates, cut_pieces
 from sparkrec.train.validation import read_tiles, validate
 from sparkrec.train.warm_start import start_from
@@ -47,6 +49,7 @@ class Training:
             TargetStates(self.model), broadcast_buffers=False, gradient_as_bucket_view=True
         )
         self.optimizer = torch.optim.AdamW(self.model.parameters(), weight_decay=self.settings.weight_decay, fused=True)
+        self.average = averaged(self.model, self.settings.average)
         self.objective = Objective(self.settings, vocabulary, plan.popularity_power, place.device)
         self.is_known_V = vocabulary.is_known
         files = plan.training_set.train if plan.fixed_epochs is None else plan.training_set.everything()
@@ -65,7 +68,7 @@ class Training:
         # Agreed before step 1: a rank that stopped earlier than the others would leave them waiting for ever.
         steps = math.ceil(self.feed.rows_per_pass / self.settings.batch_size_per_rank)
         self.steps_per_epoch = max(place.gather(steps))
-        self.max_epochs = plan.fixed_epochs or self.settings.max_epochs
+        self.max_epochs = plan.fixed_epochs or self.settings.max_epochs or epochs_for(files.num_targets)
         # Without a user to validate on, as in a refit, the last epoch is as good as any.
         self.validates = plan.fixed_epochs is None and plan.training_set.validation.num_rows > 0
         self.progress = self._resume()
@@ -80,11 +83,15 @@ class Training:
         with Logbook(self.plan, self.place.rank, self.progress.step) as logbook:
             while not self._is_over():
                 self._epoch(logbook)
-                ndcg = validate(self.model, tiles, self.place) if self.validates else 0.0
+                ndcg = validate(self.published(), tiles, self.place) if self.validates else 0.0
                 self._end_epoch(ndcg, logbook)
         if self.place.rank == 0:
             self._hand_over()
         dist.barrier()
+
+    def published(self) -> SequenceModel:
+        """Return the model with averaged weights, which is validated and published."""
+        return cast(SequenceModel, self.average.module)
 
     def _resume(self) -> Progress:
         own = newest_checkpoint(self.plan.attempt)
@@ -92,7 +99,7 @@ class Training:
         if not folder:
             return Progress()
         check_fits(folder, self.plan.depends_on)
-        progress = load_checkpoint(folder, self.model, self.optimizer)
+        progress = load_checkpoint(folder, self.model, self.average, self.optimizer)
         best = self._best(progress.best_epoch)
         if folder.parent != self.plan.attempt and progress.best_epoch and self.place.rank == 0 and not best.exists():
             shutil.copytree(folder.parent / best.name, best)
@@ -100,13 +107,18 @@ class Training:
 
     def _is_over(self) -> bool:
         done = self.progress.epoch - 1
-        if done >= self.max_epochs:
+        if done >= self.max_epochs or (done and self._is_out_of_time()):
             return True
         if not self.validates:
             return False
         # While the learning rate still rises, no progress says nothing.
         warm_epochs = math.ceil(self.settings.warmup_steps / self.steps_per_epoch)
         return done - max(self.progress.best_epoch, warm_epochs) >= self.settings.patience
+
+    def _is_out_of_time(self) -> bool:
+        limit = self.settings.max_minutes
+        # Clocks differ; ranks must not.
+        return limit is not None and max(self.place.gather(self.progress.seconds)) >= 60 * limit
 
     def _epoch(self, logbook: Logbook) -> None:
         self.states.train()  # type: ignore[no-untyped-call]
@@ -149,7 +161,7 @@ class Training:
         torch.manual_seed(int(seed[0]))
         negatives = torch.Generator().manual_seed(int(seed[1]))
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.progress.step, self.steps_per_epoch * self.max_epochs, self.settings)
+            group["lr"] = learning_rate(self.progress.step, self.settings)
         pieces = [
             {name: values.to(self.place.device, non_blocking=True) for name, values in piece.items()} for piece in batch
         ]
@@ -159,6 +171,7 @@ class Training:
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimizer.step()
+        self.average.update_parameters(self.model)
         self.pending.append((number, loss.detach(), norm.detach()))
 
     def _look_at_losses(self) -> float:
@@ -213,7 +226,7 @@ class Training:
         logbook.epoch(self.progress.step, mean_loss, ndcg, self.feed.passes.mean_travel())
         is_best = ndcg > self.progress.best or not self.validates
         if is_best and self.place.rank == 0:
-            save_model(self._best(epoch), self.model, self.plan.card)
+            save_model(self._best(epoch), self.published(), self.plan.card)
         self.progress = replace(
             self.progress,
             epoch=epoch + 1,
@@ -231,7 +244,9 @@ class Training:
 
     def _save(self) -> None:
         if self.place.rank == 0:
-            save_checkpoint(self.plan.attempt, self.model, self.optimizer, self.progress, self.plan.depends_on)
+            save_checkpoint(
+                self.plan.attempt, self.model, self.average, self.optimizer, self.progress, self.plan.depends_on
+            )
 
     def _best(self, epoch: int) -> Path:
         return self.plan.attempt / f"best-{epoch}"
@@ -261,6 +276,8 @@ def _untrained(plan: TrainPlan, vocabulary: Vocabulary, place: Place) -> Sequenc
     torch.manual_seed(plan.seed)  # the same initial weights on every rank
     model = build_model(plan.card.architecture, plan.shape)
     model.is_known_V = vocabulary.is_known
+    if plan.shape.num_attributes:
+        model.items.attributes_VA, model.items.attribute_keys = vocabulary.attributes, vocabulary.attribute_keys
     if plan.start_from is not None:
         start_from(model, plan.start_from, vocabulary.categories)
     return model.to(place.device)

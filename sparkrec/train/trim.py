@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.tables import PAD
@@ -32,9 +33,11 @@ def cut_pieces(batch: Mapping[str, Tensor], num_negatives: int) -> list[Piece]:
         rows, longest = order_B[start:end], in_order[end - 1]
         pieces.append(
             {
-                name: values[rows, -longest * (num_negatives if name == "negative_idxs" else 1) :]
+                name: values[rows]
+                if values.dim() == 1
+                else values[rows, -longest * (num_negatives if name == "negative_idxs" else 1) :]
                 for name, values in batch.items()
-                if values.dim() > 1
+                if name != "window_id"
             }
         )
         start = end
@@ -66,6 +69,16 @@ class TargetStates(nn.Module):
 
     def forward(self, pieces: Sequence[Mapping[str, Tensor]]) -> Tensor:
         return torch.cat([self.model.states(piece)[piece["target_idxs"] != PAD] for piece in pieces])
+
+
+def following(pieces: Sequence[Mapping[str, Tensor]], num: int) -> Tensor:
+    """Return (T, F): at every target the item that comes next, and those after it in the window; PAD where it ends."""
+    parts = []
+    for piece in pieces:
+        target_BL = piece["target_idxs"]
+        later_BLF = functional.pad(target_BL, (0, num - 1), value=PAD).unfold(1, num, 1)
+        parts.append(later_BLF[target_BL != PAD])
+    return torch.cat(parts).long()
 
 
 def at_targets(pieces: Sequence[Mapping[str, Tensor]], name: str) -> Tensor:

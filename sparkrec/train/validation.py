@@ -34,7 +34,7 @@ def read_tiles(files: FileSet, model: SequenceModel, num_users: int, by_steps: b
         if left <= 0:
             break
         with fsspec.open(url, "rb") as file:
-            rows = pq.read_table(file, columns=list(dict.fromkeys((*CASE_COLUMNS, *model.inputs)))).slice(0, left)
+            rows = pq.read_table(file, columns=list(dict.fromkeys((*CASE_COLUMNS, *model.columns)))).slice(0, left)
         left -= len(rows)
         mine = rows.take(pa.array(range(place.rank, len(rows), place.num_ranks), pa.int64()))
         # A row has a case per position where each step is one.
@@ -49,9 +49,10 @@ def validate(model: SequenceModel, tiles: list[Tile], place: Place) -> float:
     model.eval()
     gain, num_cases = 0.0, 0
     with torch.inference_mode():
+        item_matrix_VD = model.item_matrix()
         for tile in tiles:
             sought = tile.cases.sought
-            rank_P = full_ranks(model.scores(case_states(model, tile.rows, tile.cases)), sought)
+            rank_P = full_ranks(model.scores(case_states(model, tile.rows, tile.cases), item_matrix_VD), sought)
             in_tile = len(tile.cases.row_C)
             gain += float(ndcg_at(sought.case_P.cpu().numpy(), rank_P.cpu().numpy(), in_tile, 10).sum())
             num_cases += in_tile

@@ -15,7 +15,8 @@ from sparkrec.models.store import Card, read_card, read_weights
 from sparkrec.sequences import NO_CATEGORY
 from sparkrec.tables import FIRST_ITEM
 
-MAY_DIFFER = {"vocabulary_size", "dropout"}
+MAY_DIFFER = {"vocabulary_size", "dropout", "num_attributes", "max_attributes"}
+ATTRIBUTES, KEYS, NUMBERS = "items.attributes.weight", "items.attribute_keys", "items.attributes_VA"
 
 
 def check_start(folder: Path, card: Card) -> None:
@@ -43,10 +44,14 @@ def start_from(model: SequenceModel, folder: Path, category_V: Tensor) -> int:
     """
     weights = read_weights(folder)
     was_known = weights.pop("is_known_V")
+    vectors, keys = weights.pop(ATTRIBUTES, None), weights.pop(KEYS, None)
+    weights.pop(NUMBERS, None)
     new_V = torch.ones(model.shape.vocabulary_size, dtype=torch.bool)
     new_V[: len(was_known)] = ~was_known
     new_V[:FIRST_ITEM] = False  # 'unknown' stands for every search and every rare item, and is learnt as such
     own = model.state_dict()
+    if vectors is not None and keys is not None and model.shape.num_attributes:
+        _take_over(own[ATTRIBUTES], own[KEYS], vectors, keys)
     filled = torch.zeros_like(new_V)
     for name, values in weights.items():
         if name not in model.item_tables:
@@ -60,6 +65,13 @@ def start_from(model: SequenceModel, folder: Path, category_V: Tensor) -> int:
         grown[filled] = mean_VD[filled]
         own[name].copy_(grown)
     return int(filled.sum())
+
+
+def _take_over(vectors: Tensor, keys: Tensor, old_vectors: Tensor, old_keys: Tensor) -> None:
+    """Put the old vectors of attributes where the same attributes are now; keys ascend from the second on."""
+    place = torch.searchsorted(old_keys[1:].contiguous(), keys[1:]).clamp(max=len(old_keys) - 2)
+    is_old = old_keys[1:][place] == keys[1:]
+    vectors[1:][is_old] = old_vectors[1:][place[is_old]]
 
 
 def _category_means(values_VD: Tensor, counts_V: Tensor, category_V: Tensor) -> tuple[Tensor, Tensor]:

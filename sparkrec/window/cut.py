@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from sparkrec.sequences import (
     PAST_COLUMNS,
-    USER_BUCKETS,
     Ints,
     Pasts,
     align_right,
@@ -25,6 +24,7 @@ from sparkrec.sequences import (
     look_up,
     read_pasts,
     sorted_set,
+    user_numbers,
 )
 from sparkrec.tables import EVENT_CODES, FIRST_ITEM, PAD, UNKNOWN
 from sparkrec.window.laws import known_mask
@@ -92,9 +92,10 @@ def cut_windows(batch: pa.RecordBatch, plan: CutPlan, catalogue: Catalogue) -> p
         "user_id": batch.column("user_id").take(pa.array(rows.users)),
         "window_no": pa.array(rows.numbers, pa.int32()),
         "window_id": pa.array(window_ids, pa.int64()),
-        "user_idx": pa.array(1 + (user_hashes[rows.users] % np.uint64(USER_BUCKETS)).astype(np.int64), pa.int32()),
+        "user_idx": pa.array(user_numbers(user_hashes[rows.users]), pa.int32()),
         **{name: lists(align_right(values, rows.starts, rows.ends, plan.length)) for name, values in parallel.items()},
         "target_idxs": lists(targets_NL),
+        "target_types": lists(align_right(pasts.event_types, rows.starts, rows.ends, plan.length, shift=1)),
         "negative_idxs": lists(negatives),
         "seen_idxs": _seen(pasts, rows),
         **_relevant(pasts, rows, plan, is_target),

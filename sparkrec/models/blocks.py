@@ -1,0 +1,42 @@
+"""Models that are a stack of blocks, each of which reads the states of a position and those before it.
+
+B users   L positions   Q positions that are asked for, the last ones   D width
+"""
+
+from torch import Tensor, nn
+
+from sparkrec.models.attention import may_see
+from sparkrec.models.initial import small_maps
+from sparkrec.models.sequence_model import Past, SequenceModel
+from sparkrec.models.shape import ModelShape
+
+
+class Blocks(SequenceModel):
+    """An architecture names its block: a module that takes states, (B, L, D), and which positions read which,
+    (B, 1, Q, L), and returns (B, Q, D)."""
+
+    def __init__(self, shape: ModelShape) -> None:
+        super().__init__(shape)
+        self.norm = nn.LayerNorm(shape.width)
+        self.dropout = nn.Dropout(shape.dropout)
+        self.blocks = nn.ModuleList(self.block(shape) for _ in range(shape.num_blocks))
+        self.apply(small_maps)
+
+    def block(self, shape: ModelShape) -> nn.Module:
+        raise NotImplementedError
+
+    def encode(self, past: Past) -> Tensor:
+        may_see_B1LL = may_see(past.is_event_BL)
+        state_BLD: Tensor = self.dropout(self.norm(past.vector_BLD))
+        for block in self.blocks:
+            state_BLD = block(state_BLD, may_see_B1LL)
+        return state_BLD
+
+    def encode_last(self, past: Past) -> Tensor:
+        may_see_B1LL = may_see(past.is_event_BL)
+        state_BLD = self.dropout(self.norm(past.vector_BLD))
+        for block in self.blocks[:-1]:
+            state_BLD = block(state_BLD, may_see_B1LL)
+        # Nobody reads the other positions of the last block.
+        last_BD: Tensor = self.blocks[-1](state_BLD, may_see_B1LL[:, :, -1:])[:, -1]
+        return last_BD

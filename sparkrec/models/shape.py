@@ -1,0 +1,32 @@
+"""What fixes the tensors of a model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """Everything that fixes the size of a model's tensors, its dropout, and how it scores."""
+
+    vocabulary_size: int
+    length: int
+    width: int
+    num_blocks: int
+    num_heads: int
+    dropout: float
+    temperature: float | None = None
+    """Scores are cosines over this, or inner products (None)."""
+    side_inputs: tuple[str, ...] = ("event_types",)
+    """Columns of `windows` that are read beside the items."""
+    num_users: int = 1
+    """Vectors that users have of their own, where an architecture gives them any; shared by hash."""
+    num_attributes: int = 0
+    """Different attributes that items have."""
+    max_attributes: int = 0
+    """Attributes of one item, at most."""
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> "ModelShape":
+        """Return the shape that was written as JSON."""
+        return cls(**{**told, "side_inputs": tuple(told.get("side_inputs", cls.side_inputs))})
