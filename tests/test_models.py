@@ -1,5 +1,6 @@
 """What every model must pass, whatever its architecture."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from sparkrec.errors import SparkrecError
 from sparkrec.models.registry import ARCHITECTURES, build_model
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.models.shape import ModelShape
-from sparkrec.models.store import CARD, WEIGHTS, Card, has_model, load_model, read_card, save_model
+from sparkrec.models.store import CARD, WEIGHTS, Card, has_model, is_readable, load_model, read_card, save_model
 
 SHAPE = ModelShape(vocabulary_size=30, length=8, width=16, num_blocks=2, num_heads=2, dropout=0.1)
 models = pytest.mark.parametrize("name", sorted(ARCHITECTURES))
@@ -87,6 +88,19 @@ def test_half_a_model_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "m" / CARD).write_text("{")
     with pytest.raises(SparkrecError, match="not a readable model"):
         read_card(tmp_path / "m")
+
+
+def test_a_model_of_another_layout_is_refused_and_no_champion(tmp_path: Path) -> None:
+    model = untrained("sasrec")
+    save_model(tmp_path / "m", model, Card("v", "sasrec", SHAPE, "line"))
+    assert is_readable(tmp_path / "m")
+    told = json.loads((tmp_path / "m" / CARD).read_text())
+    del told["layout"]  # as models of before had none
+    (tmp_path / "m" / CARD).write_text(json.dumps(told))
+    assert has_model(tmp_path / "m")
+    assert not is_readable(tmp_path / "m")
+    with pytest.raises(SparkrecError, match="another version of sparkrec; train it again"):
+        load_model(str(tmp_path / "m"))
 
 
 def test_saving_again_replaces_the_whole_folder(tmp_path: Path) -> None:

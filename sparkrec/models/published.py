@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from sparkrec.errors import RefusedError
 from sparkrec.lake import Lake
-from sparkrec.models.store import REFIT, has_model
+from sparkrec.models.store import REFIT, has_model, is_readable
 from sparkrec.tables import RECOMMENDATIONS
 
 
@@ -39,12 +39,13 @@ def night_before(lake: Lake, run_date: date) -> tuple[date, DataFrame] | None:
 
 
 def last_published(lake: Lake, models: DataFrame, run_date: date) -> Path | None:
-    """Return the folder of the model that the newest night before a date was published with; None without one."""
+    """Return the folder of the model that the newest night before a date was published with; None without one that can
+    be scored with."""
     before = night_before(lake, run_date)
     if before is None:
         return None
     folder = _folder(models, published_version(before[1]))
-    return folder if folder is not None and folder.exists() else None
+    return folder if folder is not None and is_readable(folder) else None
 
 
 def earlier_models(models: DataFrame, versions: Sequence[str], run_date: date) -> dict[str, Path]:

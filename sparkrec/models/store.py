@@ -21,6 +21,8 @@ from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.models.shape import ModelShape
 
 WEIGHTS, CARD = "weights.safetensors", "model.json"
+LAYOUT = 2
+"""Which weights a model has, and what they mean; it changes where they do."""
 REFIT = "-refit"
 """End of the version of a model that was trained again on all windows, held-out ones included."""
 
@@ -35,6 +37,7 @@ class Card:
     vocabulary_lineage: str
     held_out: str = ""
     """What its training never saw, see `held_out_words`; '' where nobody knows."""
+    layout: int = LAYOUT
 
 
 def save_model(folder: Path, model: SequenceModel, card: Card) -> None:
@@ -60,10 +63,15 @@ def has_model(folder: Path) -> bool:
     return (folder / CARD).exists() and (folder / WEIGHTS).exists()
 
 
+def is_readable(folder: Path) -> bool:
+    """Whether a model lies in the folder that this version of sparkrec can score with."""
+    return has_model(folder) and read_card(folder).layout == LAYOUT
+
+
 def read_card(folder: Path) -> Card:
     try:
         told = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        return Card(**{**told, "shape": ModelShape.read(told["shape"])})
+        return Card(**{"layout": 1, **told, "shape": ModelShape.read(told["shape"])})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise SparkrecError(f"{folder / CARD}: not a readable model ({error}); train it again (make train)") from error
 
@@ -102,6 +110,8 @@ def sync_file(place: Path) -> None:
 def load_model(folder: str) -> SequenceModel:
     """Return the model, ready to score on CPU. Each worker process keeps a few; weights are memory-mapped."""
     card = read_card(Path(folder))
+    if card.layout != LAYOUT:
+        raise SparkrecError(f"{folder}: a model of another version of sparkrec; train it again (make train)")
     model = build_model(card.architecture, card.shape)
     model.load_state_dict(read_weights(Path(folder)), assign=True)
     return model.eval()
