@@ -16,6 +16,7 @@ from sparkrec.train.attributes import attributes_of
 from sparkrec.train.candidate import model_row, plan_training, vocabulary_of, with_candidate
 from sparkrec.train.launch import in_words, train_or_reuse
 from sparkrec.train.logbook import tell_mlflow
+from sparkrec.train.neighbours import neighbours_of
 from sparkrec.train.plan import pin_training_set
 from sparkrec.window.held_out import popularity_by_split
 from sparkrec.window.laws import known_mask
@@ -34,14 +35,18 @@ def main(run: Run) -> None:
     popularity = popularity_by_split(known, counts, items, run.date, settings.window)
     least, categories = settings.window.min_item_events, categories_by_index(items, len(counts))
     attributes = attributes_of(items, known_mask(counts, least), settings.train.attributes)
-    vocabulary = vocabulary_of(popularity["validation"], categories, attributes, least)
+    to_learn = windows.where("split = 'train'")
+    neighbours = neighbours_of(to_learn, training_set.train.num_targets, len(counts), settings.train.neighbours)
+    vocabulary = vocabulary_of(popularity["validation"], categories, attributes, neighbours, least)
     models = lake.read_or_empty(MODELS)
     champion = last_published(lake, models, run.date)
     plan = plan_training(
         training_set, vocabulary, lake.lineage(ITEMS), run.date, settings, lake.model_root(), code_version(), champion
     )
 
-    published, told = train_or_reuse(run.spark, plan, vocabulary, vocabulary_of(counts, categories, attributes, least))
+    published, told = train_or_reuse(
+        run.spark, plan, vocabulary, vocabulary_of(counts, categories, attributes, neighbours, least)
+    )
     contestants = contest.with_champion({plan.card.model_version: plan.folder}, champion, contest.CHAMPION)
     sums = sums_of_held_out(windows, contest.gate_of(contestants, popularity, settings))
     figures = figures_by_split(summed(sums), plan.card.model_version)

@@ -43,6 +43,7 @@ DRIVER_SEES = {
     "window/held_out.py": "a number per catalogue item",
     "window/made_with.py": "Polars: the files of a table",
     "train/attributes.py": "a few numbers per catalogue item",
+    "train/neighbours.py": "a few numbers per catalogue item",
     "train/plan.py": "a row per file",
     "evaluate/summary.py": "a few figures",
     "evaluate/drift.py": "a row per kind of event, class of sessions, night",

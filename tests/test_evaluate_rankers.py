@@ -10,12 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from sparkrec.evaluate.cases import Cases, case_states, cases_of
+from sparkrec.evaluate.cases import Cases, case_opinions, case_states, cases_of
 from sparkrec.evaluate.gains import NO_RANK
 from sparkrec.evaluate.rankers import InnerProducts, PairScores, Popularity, ranker_of
 from sparkrec.evaluate.ranks import drawn_ranks, full_ranks, scores_at
+from sparkrec.models.neighbours import Neighbours
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.models.shape import ModelShape
+from sparkrec.tables import FIRST_ITEM, PAD
 from sparkrec.window.cut import CutPlan, cut_windows
 from sparkrec.window.rows import LAST_ITEMS, HeldOut
 from tests.contests import contest, of_split, untrained
@@ -47,6 +49,18 @@ class Small(SequenceModel):
         return self.vector_VD
 
 
+def with_neighbours(model: Small) -> Small:
+    """Give every item a few neighbours, some of which the model does not know."""
+    rng = np.random.default_rng(8)
+    model.neighbours = Neighbours(SIZE, 4)
+    model.neighbours.next_VK[2:] = torch.from_numpy(rng.integers(0, SIZE, (SIZE - 2, 4)).astype(np.int32))
+    model.neighbours.weight_VK[2:] = torch.from_numpy(rng.integers(1, 5, (SIZE - 2, 4))).float()
+    model.neighbours.weight_VK[model.neighbours.next_VK < FIRST_ITEM] = 0
+    model.neighbours.next_VK[model.neighbours.next_VK < FIRST_ITEM] = PAD
+    model.neighbours.counts.fill_(8.0)
+    return model
+
+
 class Pairs(Small):
     """Scores by distance, which is no inner product."""
 
@@ -67,21 +81,27 @@ def rows(how: HeldOut = LAST_ITEMS) -> pa.RecordBatch:
 
 
 def plain(model: SequenceModel, tile: pa.RecordBatch, cases: Cases, drawn_CM: Tensor) -> tuple[Tensor, Tensor]:
-    score_CV = model.scores(case_states(model, tile, cases))
+    score_CV = model.scores(case_states(model, tile, cases), opinions=case_opinions(model, tile, cases))
     score_P = scores_at(score_CV, cases.sought.case_P, cases.sought.item_P)
     case_C1 = torch.arange(len(score_CV))[:, None]
     of_drawn = drawn_ranks(score_P, scores_at(score_CV, case_C1, drawn_CM), cases.sought)
     return full_ranks(score_CV, cases.sought), of_drawn
 
 
-@pytest.mark.parametrize("how", [LAST_ITEMS, HeldOut("date", None, 10 * MINUTE, 20 * MINUTE)])
+BY_STEPS = HeldOut("sessions", None, 10 * MINUTE, 20 * MINUTE)
+
+
+@pytest.mark.parametrize("two_opinions", [False, True])
+@pytest.mark.parametrize("how", [LAST_ITEMS, HeldOut("date", None, 10 * MINUTE, 20 * MINUTE), BY_STEPS])
 @pytest.mark.parametrize("num_best", [5, 20, 500])
-def test_ranks_among_the_best_items_are_those_among_all_up_to_the_last_cut_off(how: HeldOut, num_best: int) -> None:
-    model, tile = Small(), rows(how)
-    cases = cases_of(tile, by_steps=False)
+def test_ranks_among_the_best_items_are_those_among_all_up_to_the_last_cut_off(
+    how: HeldOut, num_best: int, two_opinions: bool
+) -> None:
+    model, tile = with_neighbours(Small()) if two_opinions else Small(), rows(how)
+    cases = cases_of(tile, by_steps=how is BY_STEPS)
     drawn_CM = torch.from_numpy(np.random.default_rng(1).integers(2, SIZE + 20, (len(cases.row_C), 40)))
     full_P, of_drawn_P = plain(model, tile, cases, drawn_CM)
-    found_P, found_drawn_P = ranker_of(model, num_best, len(tile)).ranks(tile, cases, [None, drawn_CM])
+    found_P, found_drawn_P = ranker_of(model, num_best, len(cases.row_C)).ranks(tile, cases, [None, drawn_CM])
     assert torch.equal(found_drawn_P, of_drawn_P)
     is_near_P = full_P <= num_best
     assert torch.equal(found_P[is_near_P], full_P[is_near_P]) and is_near_P.any()

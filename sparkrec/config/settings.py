@@ -177,6 +177,8 @@ class TrainSettings(Section):
     """The softmaxes learn from what follows later, too, each item so much of the one before; 0: from the next alone."""
     num_shared_negatives: PositiveInt = 512
     """Negatives that all targets of a batch share, by sampled_softmax and in_batch_softmax."""
+    neighbours: NonNegativeInt = 20
+    """Neighbours of each item in users' pasts that give a second opinion, which counts as much as validation says."""
     start: Literal["scratch", "champion"] = "scratch"
     """Begin with random weights, or fine-tune those of the newest champion of an earlier date."""
     refit: bool = False

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sparkrec.evaluate.ranks import Sought
+from sparkrec.models.neighbours import NEWEST, Opinions
 from sparkrec.models.sequence_model import USER, SequenceModel
 from sparkrec.sequences import SPAN, Ints, counted_within, flatten, hide_unknown, is_in, sorted_set
 from sparkrec.tables import PAD
@@ -114,6 +115,19 @@ def case_states(model: SequenceModel, tile: pa.RecordBatch, cases: Cases) -> Ten
             for name, values in whole.items()
         }
     )
+
+
+def case_opinions(model: SequenceModel, tile: pa.RecordBatch, cases: Cases) -> Opinions | None:
+    """Return what the model's second opinion adds to scores, a row per case; None where it has none."""
+    if model.neighbours is None:
+        return None
+    item_BL = held_out_inputs(tile, model, matrix(tile.column("item_idxs")).shape[1])["item_idxs"]
+    row_C = torch.from_numpy(cases.row_C)
+    if cases.position_C is None:
+        return model.opinions(item_BL[row_C])
+    place_CR = torch.from_numpy(cases.position_C)[:, None] - NEWEST + 1 + torch.arange(NEWEST)
+    item_CR = item_BL[row_C[:, None], place_CR.clamp(min=0)]
+    return model.opinions(item_CR.masked_fill((place_CR < 0).to(item_CR.device), PAD))
 
 
 def matrix(column: pa.ListArray) -> Tensor:

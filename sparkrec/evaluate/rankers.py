@@ -11,9 +11,10 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from sparkrec.evaluate.cases import Cases, case_states
+from sparkrec.evaluate.cases import Cases, case_opinions, case_states
 from sparkrec.evaluate.ranks import SharedScores, Sought, drawn_ranks, full_ranks, ranks_after, scores_at, shared_ranks
 from sparkrec.models.best import Finder, coarse_numbers, vectors_of
+from sparkrec.models.neighbours import Opinions
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.sequences import Ints
 from sparkrec.tables import FIRST_ITEM
@@ -47,30 +48,39 @@ class InnerProducts:
 
     def ranks(self, tile: pa.RecordBatch, cases: Cases, drawn: Sequence[Tensor | None]) -> list[Tensor]:
         state_CD, sought = _numbers(case_states(self.model, tile, cases).float()), cases.sought
+        opinions = case_opinions(self.model, tile, cases)
         score_P = self._scores(state_CD, sought.case_P, sought.item_P)
+        if opinions is not None:
+            score_P = score_P + opinions.at(sought.case_P, sought.item_P)
         return [
-            self._among_all(state_CD, score_P, sought)
+            self._among_all(state_CD, opinions, score_P, sought)
             if drawn_CM is None
-            else drawn_ranks(score_P, self._scores_of_drawn(state_CD, drawn_CM), sought)
+            else drawn_ranks(score_P, self._scores_of_drawn(state_CD, opinions, drawn_CM), sought)
             for drawn_CM in drawn
         ]
 
-    def _among_all(self, state_CD: Tensor, score_P: Tensor, sought: Sought) -> Tensor:
+    def _among_all(self, state_CD: Tensor, opinions: Opinions | None, score_P: Tensor, sought: Sought) -> Tensor:
         place_X = self._places(sought.item_X)
         is_scored_X = place_X != NOWHERE
         out_case, out_place = sought.case_X[is_scored_X], place_X[is_scored_X]
-        best_CN, _ = self.finder.best(state_CD, out_case, out_place, (), self.num_best)
+        added = None if opinions is None else (self._places(opinions.item_BM), opinions.score_BM)
+        best_CN, _ = self.finder.best(state_CD, out_case, out_place, (), self.num_best, added)
         ahead_P = torch.count_nonzero(best_CN[sought.case_P] >= score_P[:, None], dim=1)
         return ranks_after(ahead_P, score_P, sought)
 
-    def _scores_of_drawn(self, state_CD: Tensor, drawn_CM: Tensor) -> Tensor:
+    def _scores_of_drawn(self, state_CD: Tensor, opinions: Opinions | None, drawn_CM: Tensor) -> Tensor:
         place_CM = self._places(drawn_CM)
         # Case by case, so that the vectors stay in the processor's cache.
         scores = [
             self.exact_KD.index_select(0, place_M.clamp(min=0)).mul_(state_D).sum(dim=1)
             for state_D, place_M in zip(state_CD, place_CM, strict=True)
         ]
-        return torch.where(place_CM == NOWHERE, -torch.inf, torch.stack(scores)) if scores else drawn_CM.float()
+        if not scores:
+            return drawn_CM.float()
+        score_CM = torch.stack(scores)
+        if opinions is not None:
+            score_CM = score_CM + opinions.of(drawn_CM)
+        return torch.where(place_CM == NOWHERE, -torch.inf, score_CM)
 
     def _scores(self, state_CD: Tensor, case: Tensor, item: Tensor) -> Tensor:
         """Return the scores of pairs, added up as the finder adds them up; -inf for what the model does not know."""
@@ -90,7 +100,9 @@ class PairScores:
         self.model = model
 
     def ranks(self, tile: pa.RecordBatch, cases: Cases, drawn: Sequence[Tensor | None]) -> list[Tensor]:
-        score_CV = self.model.scores(case_states(self.model, tile, cases))
+        score_CV = self.model.scores(
+            case_states(self.model, tile, cases), opinions=case_opinions(self.model, tile, cases)
+        )
         score_P = scores_at(score_CV, cases.sought.case_P, cases.sought.item_P)
         case_C1 = torch.arange(len(score_CV))[:, None]
         return [

@@ -16,6 +16,9 @@ from torch.nn import functional
 
 Refused = tuple[slice, Tensor]
 """Neighbouring users of a tile, and items that none of them is offered."""
+Added = tuple[Tensor, Tensor]
+"""Items of every user, (B, M), each once, -1 for none; and what is added to their inner products."""
+NOBODY = -2
 RUN_ITEMS = 32
 """R: the maximum of every run is looked at before single items are."""
 LOOSE_RUNS, FEW_RUNS = 8, 128
@@ -87,12 +90,18 @@ class Finder:
         """Users for whom the first pass could not tell enough items apart."""
 
     def best(
-        self, state_BD: Tensor, out_user: Tensor, out_item: Tensor, refused: Sequence[Refused], how_many: int
+        self,
+        state_BD: Tensor,
+        out_user: Tensor,
+        out_item: Tensor,
+        refused: Sequence[Refused],
+        how_many: int,
+        added: Added | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the N best scores and items of every user, (B, N); -inf and -1 where fewer may be offered.
 
         In   state_BD: float32, at most `tile_users` of them. out_user, out_item: pairs that are left out. refused:
-             items that whole segments are not offered.
+             items that whole segments are not offered. added: what is added to some inner products, none below 0.
         """
         num_users = len(state_BD)
         coarse_KB = self._coarse(state_BD, out_user, out_item, refused)
@@ -112,7 +121,33 @@ class Finder:
         for user in is_loose_B.nonzero().flatten().tolist():
             is_out_K = coarse_KB[: self.vectors.num_items, user] == -torch.inf
             scores_BN[user], items_BN[user] = self._one_by_one(state_BD[user], is_out_K, how_many)
-        return scores_BN, items_BN
+        return (scores_BN, items_BN) if added is None else self._with(added, scores_BN, items_BN, coarse_KB, state_BD)
+
+    def _with(
+        self, added: Added, score_BN: Tensor, item_BN: Tensor, coarse_KB: Tensor, state_BD: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the best with what is added.
+
+        Whatever nothing is added to and is among them is among the best inner products, too: all that are ahead of it
+        there stay ahead.
+        """
+        item_BM, more_BM = added
+        user_B1 = torch.arange(len(item_BM), device=item_BM.device)[:, None]
+        there_BM = item_BM.clamp(min=0)
+        can_be_BM = (item_BM >= 0) & (coarse_KB[there_BM, user_B1] > -torch.inf)
+        user, column = can_be_BM.nonzero(as_tuple=True)
+        item = item_BM[user, column]
+        score_BM = torch.full_like(more_BM, -torch.inf)
+        exact = (state_BD[user] * self.vectors.exact_KD[item]).sum(dim=1)
+        score_BM[user, column] = exact + more_BM[user, column]
+        is_twice_BN = (item_BN[:, :, None] == item_BM.masked_fill(~can_be_BM, NOBODY)[:, None, :]).any(dim=2)
+        all_items = torch.cat([item_BN.masked_fill(is_twice_BN, -1), item_BM.masked_fill(~can_be_BM, -1)], dim=1)
+        all_scores = torch.cat([score_BN.masked_fill(is_twice_BN, -torch.inf), score_BM], dim=1)
+        # Equal scores stand in the order of items.
+        all_items, order = all_items.sort(dim=1, stable=True)
+        all_scores, best = all_scores.gather(1, order).sort(dim=1, descending=True, stable=True)
+        how_many = score_BN.shape[1]
+        return all_scores[:, :how_many], all_items.gather(1, best[:, :how_many])
 
     def _coarse(self, state_BD: Tensor, out_user: Tensor, out_item: Tensor, refused: Sequence[Refused]) -> Tensor:
         num_padded, num_users = len(self.coarse_KD), len(state_BD)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sparkrec.models.events import Events
 from sparkrec.models.initial import SPREAD
 from sparkrec.models.items import Items
+from sparkrec.models.neighbours import Neighbours, Opinions
 from sparkrec.models.shape import ModelShape
 from sparkrec.tables import FIRST_ITEM, PAD
 
@@ -57,6 +58,7 @@ class SequenceModel(nn.Module):
         self.shape = shape
         self.items = Items(shape)
         self.events = Events(shape)
+        self.neighbours = Neighbours(shape.vocabulary_size, shape.num_neighbours) if shape.num_neighbours else None
         if self.reads_user:
             self.users = nn.Embedding(shape.num_users, shape.width)
             nn.init.normal_(self.users.weight, std=SPREAD)
@@ -92,6 +94,13 @@ class SequenceModel(nn.Module):
         """Return (B, D), the state of the last position."""
         return self.items.as_states(self.encode_last(self._past(inputs)))
 
+    def opinions(self, item_BL: Tensor) -> Opinions | None:
+        """Return what is added to inner products for pasts that end at the last position; None for nothing."""
+        if self.neighbours is None or not self.neighbours.counts:
+            return None
+        opinions: Opinions = self.neighbours(item_BL)
+        return opinions
+
     def item_vectors(self, item_idxs: Tensor) -> Tensor:
         """Return (…, D), what states are multiplied with."""
         return self.items.scored(item_idxs)
@@ -103,9 +112,14 @@ class SequenceModel(nn.Module):
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         return self.states(inputs)
 
-    def scores(self, state_BD: Tensor, item_matrix_VD: Tensor | None = None) -> Tensor:
+    def scores(
+        self, state_BD: Tensor, item_matrix_VD: Tensor | None = None, opinions: Opinions | None = None
+    ) -> Tensor:
         """Return (B, V) in float32: inner products, or what `pair_scores` gives; -inf for what is not an item or not
-        known. In: `item_matrix()`, where it was found before."""
+        known.
+
+        In   item_matrix_VD: `item_matrix()`, where it was found before. opinions: what is added.
+        """
         if self.scores_pairs:
             items = torch.split(torch.arange(len(self.is_known_V), device=state_BD.device), PAIR_ITEMS)
             parts = [self.pair_scores(state_BD, some.expand(len(state_BD), -1)).float() for some in items]
@@ -113,6 +127,10 @@ class SequenceModel(nn.Module):
         else:
             matrix_VD = self.item_matrix() if item_matrix_VD is None else item_matrix_VD
             scores_BV = state_BD.float() @ matrix_VD.float().T
+        if opinions is not None:
+            is_item_BM = opinions.item_BM < scores_BV.shape[1]
+            added_BM = opinions.score_BM.masked_fill(~is_item_BM, 0.0)
+            scores_BV.scatter_add_(1, opinions.item_BM.masked_fill(~is_item_BM, PAD), added_BM)
         can_score_V = self.is_known_V.clone()
         can_score_V[:FIRST_ITEM] = False
         return scores_BV.masked_fill_(~can_score_V, -torch.inf)

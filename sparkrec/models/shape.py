@@ -21,6 +21,8 @@ class ModelShape:
     """Columns of `windows` that are read beside the items."""
     num_users: int = 1
     """Vectors that users have of their own, where an architecture gives them any; shared by hash."""
+    num_neighbours: int = 0
+    """Neighbours of an item that give a second opinion."""
     num_attributes: int = 0
     """Different attributes that items have."""
     max_attributes: int = 0

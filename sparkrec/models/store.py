@@ -109,9 +109,14 @@ def sync_file(place: Path) -> None:
 @lru_cache(maxsize=4)
 def load_model(folder: str) -> SequenceModel:
     """Return the model, ready to score on CPU. Each worker process keeps a few; weights are memory-mapped."""
-    card = read_card(Path(folder))
+    return read_model(Path(folder))
+
+
+def read_model(folder: Path) -> SequenceModel:
+    """Return the model, ready to score on CPU."""
+    card = read_card(folder)
     if card.layout != LAYOUT:
         raise SparkrecError(f"{folder}: a model of another version of sparkrec; train it again (make train)")
     model = build_model(card.architecture, card.shape)
-    model.load_state_dict(read_weights(Path(folder)), assign=True)
+    model.load_state_dict(read_weights(folder), assign=True)
     return model.eval()

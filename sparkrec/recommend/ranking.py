@@ -45,7 +45,9 @@ class Ranking:
     def _lists_from(self, tile: Tile, how_many: int) -> tuple[Tensor, Tensor]:
         top_n, diversity = self.settings.top_n, self.settings.diversity
         refused = self._refused(tile.segment_B)
-        score_BM, place_BM = self.finder.best(tile.state_BD, tile.out_user, tile.out_place, refused, how_many)
+        score_BM, place_BM = self.finder.best(
+            tile.state_BD, tile.out_user, tile.out_place, refused, how_many, tile.added
+        )
         if self.model.scores_pairs:
             score_BM, place_BM = self._rerank(tile.state_BD, place_BM)
         if not self.has_caps and not diversity:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from sparkrec.config.settings import RecommendSettings
+from sparkrec.models.best import Added
 from sparkrec.models.sequence_model import USER, SequenceModel
 from sparkrec.recommend.device import device_of
 from sparkrec.recommend.fallback import Ladder, last_category
@@ -54,6 +55,7 @@ class Scorer:
         self.device = device_of(settings.device)
         self.model, self.offer, self.settings, self.cuts = model.to(self.device), offer, settings, cuts
         self.ranking = Ranking(self.model, offer, settings, self.device)
+        self.place_V = self._on_device(offer.place_V)
         self.ladder = Ladder(offer, settings.popular_days)
         whys = (TOO_SHORT, NO_HISTORY, NEVER_SEEN)
         self.sources = [MODEL, *(f"{step}: {why}" for step in self.ladder.steps for why in whys)]
@@ -95,7 +97,9 @@ class Scorer:
                 continue
             with self.timed("score"):
                 row, out = rows_of(placed, ends, scored_place)
-                tile = Tile(state_BD, *(self._on_device(values) for values in (row, out, segment_U[placed])))
+                out_user_of, out_place_of, segment_B = map(self._on_device, (row, out, segment_U[placed]))
+                added = self._added(inputs["item_idxs"], is_placed_B)
+                tile = Tile(state_BD, out_user_of, out_place_of, segment_B, added)
                 score_BN, place_BN = self.ranking.lists_of(tile)
                 lists.score_UN[placed], lists.place_UN[placed] = score_BN.cpu().numpy(), place_BN.cpu().numpy()
             if self.settings.reasons != "none":
@@ -115,6 +119,16 @@ class Scorer:
         if not torch.isfinite(state_BD).all():
             raise ValueError("the model gives states that are not numbers; train it again (make train)")
         return state_BD
+
+    def _added(self, item_BL: Tensor, is_placed_B: Tensor) -> Added | None:
+        """Return what the model's second opinion adds to the scores of some places in the offer."""
+        opinions = self.model.opinions(item_BL)
+        if opinions is None:
+            return None
+        placed = opinions.rows(is_placed_B.nonzero().flatten())
+        place_BM = self.place_V[placed.item_BM.clamp(max=len(self.place_V) - 1)]
+        is_there_BM = (placed.item_BM < len(self.place_V)) & (place_BM < self.offer.num_scored)
+        return torch.where(is_there_BM, place_BM, NOWHERE), placed.score_BM
 
     def _reasons(self, inputs: Mapping[str, Tensor], place_BN: Ints) -> Ints:
         with self.timed("reasons"):

@@ -11,6 +11,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from sparkrec.models.best import Added
 from sparkrec.sequences import Ints, Pasts, align_right, counted_within, user_numbers
 from sparkrec.tables import PAD
 
@@ -20,18 +21,26 @@ SHORTEST = 8
 
 @dataclass(frozen=True)
 class Tile:
-    """Users the model can place: their states, pairs of row and place that are left out, rows of their segments."""
+    """Users the model can place: their states, pairs of row and place that are left out, rows of their segments, and
+    what is added to the scores of some places."""
 
     state_BD: Tensor
     out_user: Tensor
     out_place: Tensor
     segment_B: Tensor
+    added: Added | None = None
 
     def only(self, is_in_B: Tensor) -> "Tile":
         """Return the tile of some of its users."""
         row_B = is_in_B.cumsum(0) - 1
         kept = is_in_B[self.out_user]
-        return Tile(self.state_BD[is_in_B], row_B[self.out_user[kept]], self.out_place[kept], self.segment_B[is_in_B])
+        return Tile(
+            self.state_BD[is_in_B],
+            row_B[self.out_user[kept]],
+            self.out_place[kept],
+            self.segment_B[is_in_B],
+            self.added and (self.added[0][is_in_B], self.added[1][is_in_B]),
+        )
 
 
 def tiles_of(num_events_U: Ints, segment_U: Ints, longest: int, tile_users: int) -> list[tuple[Ints, int]]:

@@ -19,6 +19,7 @@ from sparkrec.sequences import Ints
 from sparkrec.tables import MODELS
 from sparkrec.train.attributes import Attributes
 from sparkrec.train.checkpoint import check_fits
+from sparkrec.train.neighbours import NeighbourLists
 from sparkrec.train.plan import TrainingSet, TrainPlan, Vocabulary, name_version
 from sparkrec.train.warm_start import check_start
 from sparkrec.window.held_out import held_out_words
@@ -98,12 +99,13 @@ def shape_of(settings: TrainSettings, length: int, vocabulary: Vocabulary) -> Mo
         temperature=settings.temperature,
         side_inputs=tuple(settings.side_inputs),
         num_users=settings.num_users,
+        num_neighbours=vocabulary.next_items.shape[1],
         num_attributes=len(vocabulary.attribute_keys) - 1,
         max_attributes=vocabulary.attributes.shape[1],
     )
 
 
-def refit_of(plan: TrainPlan, epochs: int) -> TrainPlan:
+def refit_of(plan: TrainPlan, epochs: int, second_opinion: float) -> TrainPlan:
     """Return the plan of the same training on all windows, held-out ones included, for a number of epochs."""
     version = plan.card.model_version + REFIT
     return replace(
@@ -114,13 +116,17 @@ def refit_of(plan: TrainPlan, epochs: int) -> TrainPlan:
         attempt=plan.folder.with_name(f"{version}.attempt"),
         depends_on={**plan.depends_on, "refit epochs": epochs},
         fixed_epochs=epochs,
+        second_opinion=second_opinion,
     )
 
 
-def vocabulary_of(counts: Ints, categories: Ints, attributes: Attributes, min_item_events: int) -> Vocabulary:
+def vocabulary_of(
+    counts: Ints, categories: Ints, attributes: Attributes, neighbours: NeighbourLists, min_item_events: int
+) -> Vocabulary:
     """Return what training knows of every item. In: events and category by item index, (V,)."""
     known = known_mask(counts, min_item_events)
-    vectors = (counts, known, categories, attributes.numbers_VA, attributes.keys)
+    about_items = (attributes.numbers_VA, attributes.keys, neighbours.next_VK, neighbours.weight_VK)
+    vectors = (counts, known, categories, *about_items)
     return Vocabulary(*(torch.from_numpy(values) for values in vectors))
 
 

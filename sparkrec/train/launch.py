@@ -29,13 +29,13 @@ def train_or_reuse(
 
     In   vocabulary: what is known without what is held out. all_known: with it, for a refit.
     With `train.refit` the model to publish is a second one, trained on all windows for as many epochs as were best.
-    Rank 0 tells epochs, best_epoch, steps, resumed_at, seconds, wait_share, in_training_ndcg10, repeated, mean_travel,
-    ranks and history; `reused` is added.
+    Rank 0 tells epochs, best_epoch, steps, resumed_at, seconds, wait_share, in_training_ndcg10, second_opinion,
+    repeated, mean_travel, ranks and history; `reused` is added.
     """
     told = _train(spark, plan, vocabulary)
     if not plan.settings.refit:
         return plan, told
-    again = refit_of(plan, told["best_epoch"])
+    again = refit_of(plan, told["best_epoch"], told["second_opinion"])
     _train(spark, again, all_known)
     return again, told
 

@@ -55,6 +55,9 @@ class Vocabulary:
     """Numbers of the item's attributes, padded, (V, A)."""
     attribute_keys: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.long))
     """What the numbers stand for, (1 + M,)."""
+    next_items: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int32))
+    """Neighbours of the item, padded, (V, K)."""
+    next_weights: Tensor = field(default_factory=lambda: torch.zeros(0, 0))
 
     @property
     def attributes_hash(self) -> str:
@@ -84,6 +87,8 @@ class TrainPlan:
     """Folder of the model whose weights are fine-tuned; None starts from random ones."""
     fixed_epochs: int | None = None
     """Train so many epochs and keep the last: a refit on all windows has nothing left to validate on."""
+    second_opinion: float | None = None
+    """What the best neighbour of a past adds to its score; None chooses it on validation."""
     by_steps: bool = False
     """Whether every target of a validation row is to be found, not what the row as a whole holds out."""
 

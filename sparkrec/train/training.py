@@ -18,9 +18,8 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from sparkrec.errors import SparkrecError
-from sparkrec.models.registry import build_model
 from sparkrec.models.sequence_model import SequenceModel
-from sparkrec.models.store import save_model
+from sparkrec.models.store import read_model, save_model
 from sparkrec.tables import PAD
 from sparkrec.train.average import averaged
 from sparkrec.train.checkpoint import Progress, check_fits, load_checkpoint, newest_checkpoint, save_checkpoint
@@ -31,9 +30,10 @@ from sparkrec.train.place import Place
 from sparkrec.train.plan import TrainPlan, Vocabulary
 from sparkrec.train.progress import report
 from sparkrec.train.schedule import epochs_for, learning_rate
+from sparkrec.train.second_opinion import choose_second_opinion
 from sparkrec.train.trim import Piece, TargetStates, cut_pieces
-from sparkrec.train.validation import read_tiles, validate
-from sparkrec.train.warm_start import start_from
+from sparkrec.train.untrained import untrained
+from sparkrec.train.validation import Tile, read_tiles, validate
 
 LOOK_EVERY_STEPS_ON_GPU = 20
 """A look at the loss makes a GPU wait for the CPU."""
@@ -44,7 +44,7 @@ class Training:
 
     def __init__(self, plan: TrainPlan, vocabulary: Vocabulary, place: Place) -> None:
         self.plan, self.settings, self.place = plan, plan.settings, place
-        self.model = _untrained(plan, vocabulary, place)
+        self.model = untrained(plan, vocabulary, place)
         self.states = DistributedDataParallel(
             TargetStates(self.model), broadcast_buffers=False, gradient_as_bucket_view=True
         )
@@ -85,8 +85,9 @@ class Training:
                 self._epoch(logbook)
                 ndcg = validate(self.published(), tiles, self.place) if self.validates else 0.0
                 self._end_epoch(ndcg, logbook)
+        second_opinion = self._second_opinion(tiles)
         if self.place.rank == 0:
-            self._hand_over()
+            self._hand_over(second_opinion)
         dist.barrier()
 
     def published(self) -> SequenceModel:
@@ -251,7 +252,24 @@ class Training:
     def _best(self, epoch: int) -> Path:
         return self.plan.attempt / f"best-{epoch}"
 
-    def _hand_over(self) -> None:
+    def _second_opinion(self, tiles: list[Tile]) -> float:
+        """Return what the best neighbour of a past adds, and put it into the model that is kept."""
+        dist.barrier()  # rank 0 has written it
+        folder = self._best(self.progress.best_epoch)
+        model = read_model(folder).to(self.place.device)
+        dist.barrier()  # and everybody has read it
+        if model.neighbours is None:
+            return 0.0
+        if self.validates:
+            counts, _ = choose_second_opinion(model, tiles, self.place)
+        else:
+            counts = self.plan.second_opinion or 0.0
+            model.neighbours.counts.fill_(counts)
+        if self.place.rank == 0:
+            save_model(folder, model, self.plan.card)
+        return counts
+
+    def _hand_over(self, second_opinion: float) -> None:
         progress = self.progress
         epochs = progress.epoch - 1
         best = self._best(progress.best_epoch)
@@ -263,6 +281,7 @@ class Training:
             "seconds": progress.seconds,
             "wait_share": self.waited_s / max(progress.seconds - self.seconds_before, 1e-9),
             "in_training_ndcg10": progress.best,
+            "second_opinion": second_opinion,
             "repeated": (self.steps_per_epoch * self.rows_per_step - self.wanted[0]) * epochs,
             "mean_travel": self.feed.passes.mean_travel(),
             "ranks": self.place.num_ranks,
@@ -270,14 +289,3 @@ class Training:
         }
         (best / "training.json").write_text(json.dumps(summary), encoding="utf-8")
         best.rename(self.plan.folder)
-
-
-def _untrained(plan: TrainPlan, vocabulary: Vocabulary, place: Place) -> SequenceModel:
-    torch.manual_seed(plan.seed)  # the same initial weights on every rank
-    model = build_model(plan.card.architecture, plan.shape)
-    model.is_known_V = vocabulary.is_known
-    if plan.shape.num_attributes:
-        model.items.attributes_VA, model.items.attribute_keys = vocabulary.attributes, vocabulary.attribute_keys
-    if plan.start_from is not None:
-        start_from(model, plan.start_from, vocabulary.categories)
-    return model.to(place.device)

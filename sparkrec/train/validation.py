@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from sparkrec.evaluate.cases import CASE_COLUMNS, Cases, case_states, cases_of
+from sparkrec.evaluate.cases import CASE_COLUMNS, Cases, case_opinions, case_states, cases_of
 from sparkrec.evaluate.gains import ndcg_at
 from sparkrec.evaluate.ranks import full_ranks
 from sparkrec.models.sequence_model import SequenceModel
@@ -52,7 +52,9 @@ def validate(model: SequenceModel, tiles: list[Tile], place: Place) -> float:
         item_matrix_VD = model.item_matrix()
         for tile in tiles:
             sought = tile.cases.sought
-            rank_P = full_ranks(model.scores(case_states(model, tile.rows, tile.cases), item_matrix_VD), sought)
+            state_CD = case_states(model, tile.rows, tile.cases)
+            opinions = case_opinions(model, tile.rows, tile.cases)
+            rank_P = full_ranks(model.scores(state_CD, item_matrix_VD, opinions), sought)
             in_tile = len(tile.cases.row_C)
             gain += float(ndcg_at(sought.case_P.cpu().numpy(), rank_P.cpu().numpy(), in_tile, 10).sum())
             num_cases += in_tile

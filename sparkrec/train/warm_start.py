@@ -15,7 +15,8 @@ from sparkrec.models.store import Card, read_card, read_weights
 from sparkrec.sequences import NO_CATEGORY
 from sparkrec.tables import FIRST_ITEM
 
-MAY_DIFFER = {"vocabulary_size", "dropout", "num_attributes", "max_attributes"}
+MAY_DIFFER = {"vocabulary_size", "dropout", "num_attributes", "max_attributes", "num_neighbours"}
+NEIGHBOURS = "neighbours."
 ATTRIBUTES, KEYS, NUMBERS = "items.attributes.weight", "items.attribute_keys", "items.attributes_VA"
 
 
@@ -45,7 +46,9 @@ def start_from(model: SequenceModel, folder: Path, category_V: Tensor) -> int:
     weights = read_weights(folder)
     was_known = weights.pop("is_known_V")
     vectors, keys = weights.pop(ATTRIBUTES, None), weights.pop(KEYS, None)
-    weights.pop(NUMBERS, None)
+    found_anew = [name for name in weights if name == NUMBERS or name.startswith(NEIGHBOURS)]
+    for name in found_anew:
+        weights.pop(name)
     new_V = torch.ones(model.shape.vocabulary_size, dtype=torch.bool)
     new_V[: len(was_known)] = ~was_known
     new_V[:FIRST_ITEM] = False  # 'unknown' stands for every search and every rare item, and is learnt as such

@@ -1,0 +1,77 @@
+"""A second opinion beside inner products: what others turned to after the newest items of a past.
+
+An item's neighbours are the items that followed or preceded it most often in users' pasts. They remember pairs of items
+that vectors of a small width cannot; how much they count is chosen on validation.
+
+B users   L positions   R newest events   K neighbours of an item   M = R x K   V vocabulary size
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sparkrec.tables import PAD
+
+NEWEST, FADES = 10, 0.7
+"""Newest events whose neighbours count, and how much each counts of the one after it."""
+
+
+@dataclass(frozen=True)
+class Opinions:
+    """What is added to the scores of some items of each user, above 0; nothing is added to others."""
+
+    item_BM: Tensor
+    """Ascending, each item once; what is left over is beyond any vocabulary."""
+    score_BM: Tensor
+
+    def at(self, user: Tensor, item: Tensor) -> Tensor:
+        """Return what is added for pairs of a user and an item."""
+        return self._found(user, torch.searchsorted(self.item_BM[user], item[:, None]).squeeze(1), item)
+
+    def of(self, item_BN: Tensor) -> Tensor:
+        """Return what is added for N items of each user, (B, N)."""
+        user_BN = torch.arange(len(item_BN), device=item_BN.device)[:, None].expand_as(item_BN)
+        return self._found(user_BN, torch.searchsorted(self.item_BM, item_BN.contiguous()), item_BN)
+
+    def rows(self, chosen: Tensor) -> "Opinions":
+        """Return the opinions of some users."""
+        return Opinions(self.item_BM[chosen], self.score_BM[chosen])
+
+    def _found(self, user: Tensor, place: Tensor, item: Tensor) -> Tensor:
+        place = place.clamp(max=self.item_BM.shape[1] - 1)
+        return torch.where(self.item_BM[user, place] == item, self.score_BM[user, place], 0.0)
+
+
+class Neighbours(nn.Module):
+    next_VK: Tensor
+    """Every item's neighbours, int32, padded with PAD."""
+    weight_VK: Tensor
+    """And how close they are, above 0; 0 at padding."""
+    counts: Tensor
+    """What the best neighbour of a past adds to its score; 0 is no second opinion."""
+
+    def __init__(self, vocabulary_size: int, num_neighbours: int) -> None:
+        super().__init__()
+        self.register_buffer("next_VK", torch.zeros(vocabulary_size, num_neighbours, dtype=torch.int32))
+        self.register_buffer("weight_VK", torch.zeros(vocabulary_size, num_neighbours))
+        self.register_buffer("counts", torch.zeros(()))
+
+    def forward(self, item_BL: Tensor) -> Opinions:
+        """Return the opinions on pasts that end at the last position."""
+        newest_BR = item_BL[:, -NEWEST:]
+        batch, num = newest_BR.shape
+        age_R = torch.arange(num - 1, -1, -1, device=newest_BR.device)
+        beyond = len(self.next_VK)
+        next_BM = self.next_VK[newest_BR].long().reshape(batch, -1)
+        weight_BM = (self.weight_VK[newest_BR] * (FADES**age_R)[:, None]).reshape(batch, -1)
+        item_BM, order_BM = next_BM.masked_fill(next_BM == PAD, beyond).sort(dim=1, stable=True)
+        weight_BM = weight_BM.gather(1, order_BM)
+        # An item that several events speak for stands once, with the sum.
+        is_first_BM = torch.ones_like(item_BM, dtype=torch.bool)
+        is_first_BM[:, 1:] = item_BM[:, 1:] != item_BM[:, :-1]
+        number_BM = is_first_BM.cumsum(dim=1) - 1
+        sum_BM = torch.zeros_like(weight_BM).scatter_add_(1, number_BM, weight_BM)
+        once_BM = torch.full_like(item_BM, beyond).scatter_(1, number_BM, item_BM)
+        most_B1 = sum_BM.amax(dim=1, keepdim=True).clamp(min=torch.finfo(sum_BM.dtype).tiny)
+        return Opinions(once_BM, self.counts * sum_BM / most_B1)

@@ -1,0 +1,65 @@
+"""The second opinion: what it adds, and that lists with it are those of a full ranking."""
+
+import pytest
+import torch
+
+from sparkrec.models.best import Finder, vectors_of
+from sparkrec.models.neighbours import FADES, NEWEST, Neighbours
+
+A, B, C, D, BEYOND = 2, 3, 4, 5, 6
+
+
+def neighbours() -> Neighbours:
+    """A leads to B (3) and C (1), B to C (2); nothing is known of C and D."""
+    found = Neighbours(BEYOND, 2)
+    found.next_VK[A], found.weight_VK[A] = torch.tensor([B, C], dtype=torch.int32), torch.tensor([3.0, 1.0])
+    found.next_VK[B], found.weight_VK[B] = torch.tensor([C, 0], dtype=torch.int32), torch.tensor([2.0, 0.0])
+    found.counts.fill_(10.0)
+    return found
+
+
+def added(*past: int, by: Neighbours | None = None) -> dict[int, float]:
+    opinions = (by or neighbours())(torch.tensor([[0] * (NEWEST + 2 - len(past)) + list(past)]))
+    rows = zip(opinions.item_BM[0].tolist(), opinions.score_BM[0].tolist(), strict=True)
+    return {item: score for item, score in rows if item < BEYOND}
+
+
+def test_the_neighbours_of_the_newest_items_add_to_scores_less_the_older_the_item() -> None:
+    assert added(A) == {B: 10.0, C: pytest.approx(10 / 3)}
+    # C is spoken for by B, and by A one event before it.
+    assert added(A, B) == {B: pytest.approx(10 * 3 * FADES / (2 + FADES), rel=1e-5), C: 10.0}
+    assert added(D) == {}
+    assert added(A, *[D] * NEWEST) == {}, "too long ago"
+
+
+def test_what_is_added_is_found_by_item() -> None:
+    opinions = neighbours()(torch.tensor([[0, A], [0, D]]))
+    assert opinions.at(torch.tensor([0, 0, 1]), torch.tensor([B, D, B])).tolist() == [10.0, 0.0, 0.0]
+    assert opinions.of(torch.tensor([[D, B], [B, C]])).tolist() == [[0.0, 10.0], [0.0, 0.0]]
+    assert opinions.rows(torch.tensor([1])).at(torch.tensor([0]), torch.tensor([B])).tolist() == [0.0]
+
+
+@pytest.mark.parametrize("numbers", [torch.float32, torch.bfloat16])
+def test_lists_with_it_are_those_of_a_full_ranking(numbers: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(5)
+    num_items, num_users, how_many = 700, 20, 15
+    matrix_KD = torch.randint(-2, 3, (num_items, 8), generator=generator).float()  # whole numbers: many ties
+    state_BD = torch.randint(-2, 3, (num_users, 8), generator=generator).float()
+    item_BM = torch.rand(num_users, num_items, generator=generator).argsort(dim=1)[:, :60]
+    item_BM[torch.rand(item_BM.shape, generator=generator) < 0.2] = -1
+    more_BM = torch.randint(1, 9, item_BM.shape, generator=generator).float()
+    out_user = torch.arange(num_users).repeat_interleave(3)
+    out_item = torch.cat([item_BM[:, :2].clamp(min=0), torch.full((num_users, 1), 9)], dim=1).flatten()
+    refused = [(slice(5, 11), torch.cat([item_BM[7, 3:6].clamp(min=0), torch.arange(100, 140)]))]
+    whole_BK = state_BD @ matrix_KD.T
+    for row, (items, more) in enumerate(zip(item_BM, more_BM, strict=True)):
+        whole_BK[row, items[items >= 0]] += more[items >= 0]
+    whole_BK[out_user, out_item] = -torch.inf
+    whole_BK[5:11, refused[0][1]] = -torch.inf
+    wanted_BN, wanted_items_BN = whole_BK.sort(dim=1, descending=True, stable=True)
+    finder = Finder(vectors_of(matrix_KD), num_users, numbers)
+    found_BN, items_BN = finder.best(state_BD, out_user, out_item, refused, how_many, (item_BM, more_BM))
+    assert torch.equal(found_BN, wanted_BN[:, :how_many])
+    assert torch.equal(items_BN, wanted_items_BN[:, :how_many])
+    without_BN, _ = finder.best(state_BD, out_user, out_item, refused, how_many)
+    assert not torch.equal(found_BN, without_BN)

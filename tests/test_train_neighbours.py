@@ -1,0 +1,100 @@
+"""Neighbours of items from training windows, judged by a plain rule; how much they count, by validation."""
+
+import json
+from collections import defaultdict
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from pyspark.sql import SparkSession
+
+from sparkrec.models.store import load_model
+from sparkrec.tables import FIRST_ITEM
+from sparkrec.train import neighbours
+from sparkrec.train.neighbours import BACKWARD, FADES, FORWARD, POPULARITY_POWER, REACH, neighbours_of
+from sparkrec.train.rank import train_rank
+from sparkrec.window.cut import CutPlan, cut_windows
+from tests.boards import SQUARES, VOCABULARY, all_known, changed, checkerboard, plan_for, split
+from tests.pasts import catalogue, histories
+from tests.test_train import _alone, share_found  # noqa: F401 - a fixture
+
+SIZE, HOW_MANY = 40, 5
+
+
+def windows() -> pa.Table:
+    rng = np.random.default_rng(3)
+    pasts = [rng.integers(1, SIZE, rng.integers(2, 18)).tolist() for _ in range(60)]
+    plan = CutPlan(date(2024, 3, 1), 12, 12, 1, 7)
+    return split(pa.Table.from_batches([cut_windows(histories(*pasts), plan, catalogue(SIZE))]), "train")
+
+
+def by_hand(rows: pa.Table) -> dict[int, list[tuple[float, int]]]:
+    ahead: dict[tuple[int, int], int] = defaultdict(int)
+    for row in rows.select(["item_idxs", "target_idxs"]).to_pylist():
+        past = [item for item in [*row["item_idxs"], row["target_idxs"][-1]] if item >= FIRST_ITEM]
+        for first, item in enumerate(past):
+            for distance, other in enumerate(past[first + 1 : first + 1 + REACH], start=1):
+                if item != other:
+                    ahead[item, other] += round(1000 * FADES ** (distance - 1))
+    weight: dict[tuple[int, int], int] = defaultdict(int)
+    for (item, other), much in ahead.items():
+        weight[item, other] += FORWARD * much
+        weight[other, item] += BACKWARD * much
+    popularity: dict[int, int] = defaultdict(int)
+    for (_, other), much in weight.items():
+        popularity[other] += much
+    found = defaultdict(list)
+    for (item, other), much in weight.items():
+        found[item].append((-much / popularity[other] ** POPULARITY_POWER, other))
+    return {item: [(-close, other) for close, other in sorted(pairs)[:HOW_MANY]] for item, pairs in found.items()}
+
+
+def test_neighbours_are_those_of_a_plain_rule_however_windows_are_shared_out(spark: SparkSession) -> None:
+    rows = windows()
+    frame = spark.createDataFrame(rows)
+    found = [neighbours_of(frame.repartition(parts), 1, SIZE, HOW_MANY) for parts in (1, 5)]
+    assert np.array_equal(found[0].next_VK, found[1].next_VK)
+    assert np.array_equal(found[0].weight_VK, found[1].weight_VK)
+    wanted = by_hand(rows)
+    assert len(wanted) > 30
+    for item in range(SIZE):
+        pairs = wanted.get(item, [])
+        assert found[0].next_VK[item].tolist() == [other for _, other in pairs] + [0] * (HOW_MANY - len(pairs))
+        sum_of = sum(close for close, _ in pairs) ** 0.5
+        assert found[0].weight_VK[item, : len(pairs)] == pytest.approx([close / sum_of for close, _ in pairs], rel=1e-5)
+
+
+def test_of_very_many_pairs_a_share_is_taken(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = spark.createDataFrame(windows())
+    monkeypatch.setattr(neighbours, "MOST_PAIRS", 10)
+    fewer = neighbours_of(frame, 2, SIZE, HOW_MANY)
+    assert 0 < fewer.weight_VK.sum() < 0.9 * neighbours_of(frame, 1, SIZE, HOW_MANY).weight_VK.sum()
+
+
+def test_none_are_looked_for_where_none_are_wanted(spark: SparkSession) -> None:
+    assert neighbours_of(spark.createDataFrame(windows()), 1, SIZE, 0).next_VK.shape == (SIZE, 0)
+
+
+def test_a_second_opinion_counts_as_much_as_validation_says(board: pa.Table, tmp_path: Path) -> None:
+    """On a checkerboard the next square is the neighbour, and a model that has learnt nothing yet needs to be told."""
+    next_VK = torch.zeros(VOCABULARY, 1, dtype=torch.int32)
+    next_VK[FIRST_ITEM:, 0] = torch.tensor([FIRST_ITEM + (square + 2) % SQUARES for square in range(SQUARES)])
+    known = replace(all_known(), next_items=next_VK, next_weights=(next_VK > 0).float())
+    plan = plan_for(board, tmp_path, max_epochs=1)
+    shape = replace(plan.shape, num_neighbours=1)
+    plan = changed(plan, known, shape=shape, card=replace(plan.card, shape=shape))
+    train_rank(str(plan.attempt))
+    told = json.loads((plan.folder / "training.json").read_text())
+    model = load_model(str(plan.folder))
+    assert model.neighbours is not None
+    assert told["second_opinion"] == float(model.neighbours.counts) > 0
+    assert share_found(plan.folder, board) == 1
+
+
+@pytest.fixture(scope="module")
+def board() -> pa.Table:
+    return checkerboard()
