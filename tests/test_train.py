@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from sparkrec.errors import SparkrecError
-from sparkrec.evaluate.cases import case_states, cases_of
+from sparkrec.evaluate.cases import case_opinions, case_states, cases_of
 from sparkrec.evaluate.ranks import full_ranks
 from sparkrec.models.registry import ARCHITECTURES
 from sparkrec.models.store import has_model, load_model, read_weights
@@ -43,7 +43,8 @@ def share_found(folder: Path, board: pa.Table) -> float:
     (test,) = split(board, "test").combine_chunks().to_batches()
     cases = cases_of(test, by_steps=False)
     with torch.inference_mode():
-        rank_P = full_ranks(model.scores(case_states(model, test, cases)), cases.sought)
+        opinions = case_opinions(model, test, cases)
+        rank_P = full_ranks(model.scores(case_states(model, test, cases), opinions=opinions), cases.sought)
     return float((rank_P == 1).double().mean())
 
 
