@@ -1,6 +1,7 @@
 """A small model, an offer and people to score, all literal."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -36,6 +37,19 @@ def small_model(seed: int = 7, length: int = 6) -> SequenceModel:
     built.is_known_V[2:KNOWN] = True
     with torch.no_grad():
         built.item_matrix()[2:] *= 20
+    return built
+
+
+def model_of_two_opinions() -> SequenceModel:
+    """Every item has three neighbours, some of them not known to the model."""
+    built = build_model("sasrec", replace(small_model().shape, num_neighbours=3)).eval()
+    built.load_state_dict(small_model().state_dict(), strict=False)
+    assert built.neighbours is not None
+    items = torch.arange(2, VOCABULARY)
+    for place, step in enumerate((1, 7, 11)):
+        built.neighbours.next_VK[2:, place] = (2 + (items - 2 + step) % (VOCABULARY - 2)).int()
+        built.neighbours.weight_VK[2:, place] = 1.0 + (items * step) % 5
+    built.neighbours.counts.fill_(6.0)
     return built
 
 
@@ -120,6 +134,10 @@ def brute_force(past: Sequence[int], model: SequenceModel, out: Sequence[int] = 
     kind_BL = torch.tensor([padding + [4 if item == 1 else 1 for item in kept]])
     with torch.inference_mode():
         state_D = model.states({"item_idxs": item_BL, "event_types": kind_BL})[0, -1]
-        scores = (model.item_matrix() @ state_D).tolist()
+        score_V = model.item_matrix() @ state_D
+        opinions = model.opinions(item_BL)
+        if opinions is not None:
+            score_V = score_V + opinions.of(torch.arange(len(score_V))[None])[0]
+        scores = score_V.tolist()
     offered = [item for item in range(2, KNOWN) if item not in out]
     return [(item, scores[item]) for item in sorted(offered, key=lambda item: (-scores[item], item))]

@@ -19,6 +19,7 @@ from tests.offers import (
     brute_force,
     items_of,
     lists,
+    model_of_two_opinions,
     offer_for,
     people,
     rules,
@@ -28,9 +29,10 @@ from tests.offers import (
 from tests.pasts import histories
 
 
-@pytest.fixture(scope="module")
-def model() -> SequenceModel:
-    return small_model()
+@pytest.fixture(scope="module", params=[small_model, model_of_two_opinions])
+def model(request: pytest.FixtureRequest) -> SequenceModel:
+    made: SequenceModel = request.param()
+    return made
 
 
 def random_pasts(num: int, seed: int = 7) -> list[list[int]]:
@@ -111,7 +113,8 @@ def test_the_last_state_is_that_of_all_states() -> None:
         assert torch.allclose(built.last_state(inputs), built.states(inputs)[:, -1], atol=1e-5)
 
 
-def test_equal_scores_stand_in_the_order_of_their_index(model: SequenceModel) -> None:
+def test_equal_scores_stand_in_the_order_of_their_index() -> None:
+    model = small_model()
     twins = build_model("sasrec", model.shape).eval()
     twins.load_state_dict(model.state_dict())
     with torch.no_grad():
@@ -198,7 +201,8 @@ class Backwards(type(small_model())):  # type: ignore[misc]
         return -torch.einsum("bd,bmd->bm", state_BD, self.item_matrix()[items_BM])
 
 
-def test_a_model_that_scores_pairs_puts_its_best_items_in_order(model: SequenceModel) -> None:
+def test_a_model_that_scores_pairs_puts_its_best_items_in_order() -> None:
+    model = small_model()
     backwards = Backwards(model.shape).eval()
     backwards.load_state_dict(model.state_dict())
     pasts = random_pasts(9)

@@ -22,6 +22,7 @@ from tests.offers import (
     catalogue,
     items_of,
     lists,
+    model_of_two_opinions,
     offer_for,
     people,
     rules,
@@ -31,9 +32,10 @@ from tests.offers import (
 from tests.running import day
 
 
-@pytest.fixture(scope="module")
-def model() -> SequenceModel:
-    return small_model()
+@pytest.fixture(scope="module", params=[small_model, model_of_two_opinions])
+def model(request: pytest.FixtureRequest) -> SequenceModel:
+    made: SequenceModel = request.param()
+    return made
 
 
 def refused(night_rules: pl.DataFrame, unavailable: tuple[int, ...] = ()) -> dict[str, dict[int, int]]:

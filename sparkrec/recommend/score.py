@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from sparkrec.config.settings import RecommendSettings
-from sparkrec.models.best import Added
 from sparkrec.models.sequence_model import USER, SequenceModel
 from sparkrec.recommend.device import device_of
 from sparkrec.recommend.fallback import Ladder, last_category
@@ -24,7 +23,7 @@ from sparkrec.recommend.left_out import left_out
 from sparkrec.recommend.offer import NOWHERE, Offer
 from sparkrec.recommend.ranking import Ranking
 from sparkrec.recommend.reasons import most_alike, most_missed, newest_different
-from sparkrec.recommend.tile import Tile, inputs_of, rows_of, tiles_of, users_of
+from sparkrec.recommend.tile import Tile, added_to, inputs_of, rows_of, tiles_of, users_of
 from sparkrec.sequences import Ints, hide_unknown, read_pasts
 from sparkrec.tables import FIRST_ITEM, PAD
 
@@ -98,7 +97,8 @@ class Scorer:
             with self.timed("score"):
                 row, out = rows_of(placed, ends, scored_place)
                 out_user_of, out_place_of, segment_B = map(self._on_device, (row, out, segment_U[placed]))
-                added = self._added(inputs["item_idxs"], is_placed_B)
+                placed_BL = inputs["item_idxs"][: len(users)][is_placed_B]
+                added = added_to(self.model.opinions(placed_BL), self.place_V, self.offer.num_scored)
                 tile = Tile(state_BD, out_user_of, out_place_of, segment_B, added)
                 score_BN, place_BN = self.ranking.lists_of(tile)
                 lists.score_UN[placed], lists.place_UN[placed] = score_BN.cpu().numpy(), place_BN.cpu().numpy()
@@ -119,16 +119,6 @@ class Scorer:
         if not torch.isfinite(state_BD).all():
             raise ValueError("the model gives states that are not numbers; train it again (make train)")
         return state_BD
-
-    def _added(self, item_BL: Tensor, is_placed_B: Tensor) -> Added | None:
-        """Return what the model's second opinion adds to the scores of some places in the offer."""
-        opinions = self.model.opinions(item_BL)
-        if opinions is None:
-            return None
-        placed = opinions.rows(is_placed_B.nonzero().flatten())
-        place_BM = self.place_V[placed.item_BM.clamp(max=len(self.place_V) - 1)]
-        is_there_BM = (placed.item_BM < len(self.place_V)) & (place_BM < self.offer.num_scored)
-        return torch.where(is_there_BM, place_BM, NOWHERE), placed.score_BM
 
     def _reasons(self, inputs: Mapping[str, Tensor], place_BN: Ints) -> Ints:
         with self.timed("reasons"):

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from sparkrec.models.best import Added
+from sparkrec.models.neighbours import Opinions
+from sparkrec.recommend.offer import NOWHERE
 from sparkrec.sequences import Ints, Pasts, align_right, counted_within, user_numbers
 from sparkrec.tables import PAD
 
@@ -74,6 +76,15 @@ def inputs_of(
         full_BL[: len(values_BL)] = values_BL
         inputs[name] = torch.from_numpy(full_BL).to(device)
     return inputs
+
+
+def added_to(opinions: Opinions | None, place_V: Tensor, num_scored: int) -> Added | None:
+    """Return what a second opinion adds to the scores of places in the offer. In: place of every item index, (V,)."""
+    if opinions is None:
+        return None
+    place_BM = place_V[opinions.item_BM.clamp(max=len(place_V) - 1)]
+    is_there_BM = (opinions.item_BM < len(place_V)) & (place_BM < num_scored)
+    return torch.where(is_there_BM, place_BM, NOWHERE), opinions.score_BM
 
 
 def users_of(people: pa.Table, users: Ints, tile_users: int, device: torch.device) -> Tensor:

@@ -24,7 +24,7 @@ from sparkrec.recommend.device import device_of
 from sparkrec.recommend.groups import GroupPlan
 from sparkrec.recommend.offer import NOWHERE, Offer, read_offer, write_offer
 from sparkrec.recommend.ranking import Ranking
-from sparkrec.recommend.tile import Tile
+from sparkrec.recommend.tile import Tile, added_to
 from sparkrec.sequences import flatten
 from sparkrec.tables import WINDOWS
 
@@ -45,8 +45,8 @@ def cost_of_variety(lake: Lake, plan: GroupPlan) -> dict[str, float]:
     if not has_model(folder):
         return {}
     told = replace(plan, model_folder=str(folder))
-    inputs = load_model(told.model_folder).inputs
-    targets = lake.read(WINDOWS).where(of_the_date).select("target_idxs", "seen_idxs", *inputs)
+    columns = load_model(told.model_folder).columns
+    targets = lake.read(WINDOWS).where(of_the_date).select("target_idxs", "seen_idxs", *columns)
     summed = targets.mapInArrow(_measure(_with_its_vectors(told)), GAINS).groupBy().sum().first()
     plain, varied, users = summed if summed else (None, None, None)
     if not users:
@@ -94,11 +94,14 @@ def tile_gains(rows: pa.RecordBatch, offer: Offer, rankings: list[Ranking], sett
     user = np.repeat(np.arange(len(starts)), ends - starts)
     place = offer.places_of(seen)
     is_out = (place != NOWHERE) & (place < offer.num_scored) & (seen != target_B.numpy()[user])
+    inputs = held_out_inputs(rows, model)
+    place_V = torch.from_numpy(offer.place_V).to(device)
     tile = Tile(
-        model.last_state(held_out_inputs(rows, model)).float(),
+        model.last_state(inputs).float(),
         torch.from_numpy(user[is_out]).to(device),
         torch.from_numpy(place[is_out]).to(device),
         torch.zeros(len(rows), dtype=torch.long, device=device),
+        added_to(model.opinions(inputs["item_idxs"]), place_V, offer.num_scored),
     )
     wanted_B1 = torch.from_numpy(offer.places_of(target_B.numpy())).unsqueeze(1)
     return [_gain(ranking.lists_of(tile)[1].cpu(), wanted_B1, settings.top_n) for ranking in rankings]
