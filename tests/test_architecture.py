@@ -42,6 +42,7 @@ DRIVER_SEES = {
     "prepare/vocabulary.py": IN_A_TASK,
     "window/held_out.py": "a number per catalogue item",
     "window/made_with.py": "Polars: the files of a table",
+    "train/counted.py": "a vector per catalogue item",
     "train/attributes.py": "a few numbers per catalogue item",
     "train/neighbours.py": "a few numbers per catalogue item",
     "train/plan.py": "a row per file",

@@ -72,7 +72,7 @@ def test_a_mixture_of_a_file_stands_in_the_place_of_the_default_one(tmp_path: Pa
         ),
         ("train.dropout=1.5", "train.dropout: wanted less than 1, found 1.5"),
         ("recommend.top_n=0", "recommend.top_n: wanted greater than 0, found 0"),
-        ("train.model=sasrek", "'rnn_profile', found 'sasrek'"),
+        ("train.model=sasrek", "found 'sasrek'"),
         ("top_n", "wanted section.key=value"),
         ("train.model=[", "not valid YAML"),
         ("train.width=65", "train: train.width=65 is not a multiple of train.num_heads=2"),

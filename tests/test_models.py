@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from sparkrec.errors import SparkrecError
-from sparkrec.models.registry import ARCHITECTURES, build_model
+from sparkrec.models.registry import LEARNT, build_model
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.models.shape import ModelShape
 from sparkrec.models.store import CARD, WEIGHTS, Card, has_model, is_readable, load_model, read_card, save_model
 
 SHAPE = ModelShape(vocabulary_size=30, length=8, width=16, num_blocks=2, num_heads=2, dropout=0.1)
-models = pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+models = pytest.mark.parametrize("name", LEARNT)
 
 
 def untrained(name: str) -> SequenceModel:

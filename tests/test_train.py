@@ -14,7 +14,7 @@ import torch
 from sparkrec.errors import SparkrecError
 from sparkrec.evaluate.cases import case_opinions, case_states, cases_of
 from sparkrec.evaluate.ranks import full_ranks
-from sparkrec.models.registry import ARCHITECTURES
+from sparkrec.models.registry import LEARNT
 from sparkrec.models.store import has_model, load_model, read_weights
 from sparkrec.train.launch import check_finished
 from sparkrec.train.progress import EndedError, mark_done, mark_failed
@@ -48,7 +48,7 @@ def share_found(folder: Path, board: pa.Table) -> float:
     return float((rank_P == 1).double().mean())
 
 
-@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("architecture", LEARNT)
 def test_a_trained_model_finds_the_next_square_of_the_checkerboard(
     board: pa.Table, tmp_path: Path, architecture: str
 ) -> None:

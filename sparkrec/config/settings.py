@@ -126,7 +126,7 @@ class WindowSettings(Section):
 class TrainSettings(Section):
     model: Literal[
         "sasrec", "esasrec", "bsarec", "hstu", "gru4rec", "caser", "cnn_attention",
-        "dfnn", "lstm", "dfnn_lstm", "rnn_profile",
+        "dfnn", "lstm", "dfnn_lstm", "rnn_profile", "mf", "item_knn", "popular",
     ] = "sasrec"  # fmt: skip
     """Architecture, a file in sparkrec/models."""
     width: PositiveInt = 128
@@ -193,7 +193,9 @@ class TrainSettings(Section):
     """Users whose validation targets are ranked after each epoch, at most."""
 
     @model_validator(mode="after")
-    def heads_divide_the_width(self) -> "TrainSettings":
+    def what_is_needed_is_there(self) -> "TrainSettings":
+        if self.model == "item_knn" and not self.neighbours:
+            raise ValueError("train.model=item_knn scores by neighbours, but train.neighbours=0; raise it")
         if self.width % self.num_heads:
             raise ValueError(
                 f"train.width={self.width} is not a multiple of train.num_heads={self.num_heads}; change one"

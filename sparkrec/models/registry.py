@@ -8,13 +8,19 @@ from sparkrec.models.dfnn_lstm import DFNNLSTM
 from sparkrec.models.esasrec import ESASRec
 from sparkrec.models.gru4rec import GRU4Rec
 from sparkrec.models.hstu import HSTU
+from sparkrec.models.item_knn import ItemKNN
 from sparkrec.models.lstm import LSTM
+from sparkrec.models.mf import MF
+from sparkrec.models.popular import Popular
 from sparkrec.models.rnn_profile import RNNProfile
 from sparkrec.models.sasrec import SASRec
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.models.shape import ModelShape
 
 ARCHITECTURES: dict[str, type[SequenceModel]] = {
+    "popular": Popular,
+    "item_knn": ItemKNN,
+    "mf": MF,
     "sasrec": SASRec,
     "esasrec": ESASRec,
     "bsarec": BSARec,
@@ -27,6 +33,10 @@ ARCHITECTURES: dict[str, type[SequenceModel]] = {
     "dfnn_lstm": DFNNLSTM,
     "rnn_profile": RNNProfile,
 }
+
+
+LEARNT = tuple(name for name, architecture in ARCHITECTURES.items() if architecture.learns)
+"""Those that are learnt step by step."""
 
 
 def build_model(name: str, shape: ModelShape) -> SequenceModel:

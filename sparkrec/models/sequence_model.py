@@ -45,6 +45,9 @@ class SequenceModel(nn.Module):
     item_tables: ClassVar[tuple[str, ...]] = ("items.own.weight",)
     """Parameters with a row per item, (V, …): they grow with the vocabulary."""
 
+    learns: ClassVar[bool] = True
+    """Whether weights are learnt step by step; others are counted or solved for."""
+
     reads_user: ClassVar[bool] = False
     """Whether users have vectors of their own."""
 
@@ -58,7 +61,9 @@ class SequenceModel(nn.Module):
         self.shape = shape
         self.items = Items(shape)
         self.events = Events(shape)
-        self.neighbours = Neighbours(shape.vocabulary_size, shape.num_neighbours) if shape.num_neighbours else None
+        self.neighbours: Neighbours | None = (
+            Neighbours(shape.vocabulary_size, shape.num_neighbours) if shape.num_neighbours else None
+        )
         if self.reads_user:
             self.users = nn.Embedding(shape.num_users, shape.width)
             nn.init.normal_(self.users.weight, std=SPREAD)

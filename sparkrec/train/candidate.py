@@ -13,6 +13,7 @@ from sparkrec.config import Settings
 from sparkrec.config.load import chosen_settings, settings_hash
 from sparkrec.config.settings import TrainSettings
 from sparkrec.models.published import evaluated
+from sparkrec.models.registry import LEARNT
 from sparkrec.models.shape import ModelShape
 from sparkrec.models.store import REFIT, Card
 from sparkrec.sequences import Ints
@@ -42,7 +43,8 @@ def plan_training(
     """
     train = settings.train
     # A refit has seen what is held out now; the training before it has not.
-    start_from = evaluated(champion) if champion and train.start == "champion" else None
+    learns = train.model in LEARNT
+    start_from = evaluated(champion) if champion and learns and train.start == "champion" else None
     start = start_from.name if start_from else "random weights"
     version = name_version(
         run_date,

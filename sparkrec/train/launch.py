@@ -12,11 +12,13 @@ from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import SparkSession
 
 from sparkrec.errors import SparkrecError
+from sparkrec.models.registry import LEARNT
 from sparkrec.models.store import has_model
 from sparkrec.session import is_local
 from sparkrec.spark_errors import cause_of
 from sparkrec.train.candidate import refit_of
 from sparkrec.train.checkpoint import newest_checkpoint
+from sparkrec.train.counted import count
 from sparkrec.train.plan import TrainPlan, Vocabulary, write_plan
 from sparkrec.train.progress import Bar, clear_marks, missing_ranks, reasons
 from sparkrec.train.rank import train_rank_alone
@@ -46,6 +48,8 @@ def in_words(told: Mapping[str, Any], figures: Mapping[str, float]) -> str:
     champion = figures.get("validation_champion_ndcg10")
     beside = f"most-popular {popular:.4f}" + ("" if champion is None else f", the champion {champion:.4f}")
     when = "trained before and used again" if told["reused"] else f"trained in {told['seconds']:.1f} s"
+    if not told["ranks"]:
+        return f"{when}: counted, without steps; validation NDCG@10 {ours:.4f} ({beside})"
     resumed = f", taken up at step {told['resumed_at']:,}" if told["resumed_at"] else ""
     return (
         f"{when}{resumed}: {told['epochs']} epochs, {told['steps']:,} steps on {told['ranks']} rank(s),"
@@ -58,7 +62,7 @@ def in_words(told: Mapping[str, Any], figures: Mapping[str, float]) -> str:
 def _train(spark: SparkSession, plan: TrainPlan, vocabulary: Vocabulary) -> dict[str, Any]:
     reused = has_model(plan.folder)
     if not reused:
-        _launch(spark, plan, vocabulary)
+        (_launch if plan.card.architecture in LEARNT else count)(spark, plan, vocabulary)
     told: dict[str, Any] = json.loads((plan.folder / "training.json").read_text(encoding="utf-8"))
     return {**told, "reused": reused}
 

@@ -14,7 +14,7 @@ def untrained(plan: TrainPlan, vocabulary: Vocabulary, place: Place) -> Sequence
     torch.manual_seed(plan.seed)  # the same initial weights on every rank
     model = build_model(plan.card.architecture, plan.shape)
     model.is_known_V = vocabulary.is_known
-    if plan.shape.num_attributes:
+    if plan.shape.num_attributes and model.learns:
         model.items.attributes_VA, model.items.attribute_keys = vocabulary.attributes, vocabulary.attribute_keys
     if model.neighbours is not None:
         model.neighbours.next_VK, model.neighbours.weight_VK = vocabulary.next_items, vocabulary.next_weights

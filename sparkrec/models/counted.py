@@ -1,0 +1,27 @@
+"""Models that are counted or solved for, not learnt step by step."""
+
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from sparkrec.models.neighbours import Neighbours
+from sparkrec.models.sequence_model import SequenceModel
+from sparkrec.models.shape import ModelShape
+
+
+class Counted(SequenceModel):
+    """Has no parameters; `states` and `item_matrix` are the architecture's own."""
+
+    learns: ClassVar[bool] = False
+    item_tables: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, shape: ModelShape) -> None:
+        nn.Module.__init__(self)
+        self.shape = shape
+        self.neighbours: Neighbours | None = None
+        self.register_buffer("is_known_V", torch.zeros(shape.vocabulary_size, dtype=torch.bool))
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return ("item_idxs",)
