@@ -41,10 +41,11 @@ MODELS = tuple(
     Entry(name, (f"train.model={name}",))
     for name in (
         "esasrec", "bsarec", "hstu", "gru4rec", "caser", "cnn_attention",
-        "dfnn", "lstm", "dfnn_lstm", "rnn_profile",
+        "dfnn", "lstm", "dfnn_lstm", "rnn_profile", "item_knn", "mf",
     )
 )  # fmt: skip
 CHANGES = (
+    Entry("default, no second opinion", ("train.neighbours=0",)),
     Entry("default, from the next item alone", ("train.later_targets=0",)),
     Entry("default, inner products", ("train.temperature=null",)),
     Entry("default, weights not averaged", ("train.average=0",)),
