@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 WORK = ROOT / "benchmarks" / "work" / "quality"
 DATA = ROOT.parent / "shared" / "data"
 TABLE = ROOT / "benchmarks" / "QUALITY.md"
+BEGIN, END = "<!-- table -->", "<!-- end of table -->"
 SEED = 7
 K = 10
 
@@ -172,11 +173,19 @@ COLUMNS = (
 )  # fmt: skip
 
 
+def write_table(table: str) -> None:
+    """Put the table where QUALITY.md has it."""
+    told = TABLE.read_text()
+    before, after = told[: told.index(BEGIN) + len(BEGIN)], told[told.index(END) :]
+    TABLE.write_text(f"{before}\n{table}\n{after}")
+
+
 def main(names: Sequence[str]) -> None:
     began = time.monotonic()
     lines = [line for name in names or list(SETS) for line in rows_of(name, SETS[name])]
     head = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
-    (WORK / "table.md").write_text("\n".join([head, *lines]) + "\n")
+    if not names:
+        write_table("\n".join([head, *lines]))
     print("\n".join([head, *lines]))
     print(f"bench-quality: rows={len(lines)} seconds={time.monotonic() - began:.0f} cores={os.cpu_count()}")
 
