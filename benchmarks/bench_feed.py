@@ -20,6 +20,7 @@ from sparkrec.train.feed import Feed
 
 EPOCHS = 6
 SETTINGS = TrainSettings()
+BATCH = 128
 COLUMNS = [*SASRec.inputs, "target_idxs"]
 """What the default model and loss read, beside window_id."""
 
@@ -47,15 +48,15 @@ def bench() -> None:
 def feed(lake: Path) -> None:
     """Read epochs through the shuffle as a rank does, and tell speed, memory, and what was delivered."""
     files = files_of(lake, DAYS[-1], "train")
-    opened = Feed(files, COLUMNS, 0, 1, SETTINGS.batch_size_per_rank, SETTINGS.shuffle_rows, 7)
-    steps = -(-files.num_rows // SETTINGS.batch_size_per_rank)
+    opened = Feed(files, COLUMNS, 0, 1, BATCH, SETTINGS.shuffle_rows, 7)
+    steps = -(-files.num_rows // BATCH)
     delivered, speeds, size = 0, [], 0
     for epoch in range(1, EPOCHS + 1):
         began = time.monotonic()
         with opened.epoch(epoch, steps) as batches:
             for batch in batches:
                 size = sum(values[0].nbytes for values in batch.values())
-        speeds.append(steps * SETTINGS.batch_size_per_rank / (time.monotonic() - began))
+        speeds.append(steps * BATCH / (time.monotonic() - began))
         right = (opened.passes.rows[0], opened.passes.sums_of_ids[0]) == (files.num_rows, files.sum_of_ids)
         delivered += opened.passes.rows[0] if right else 0
         travel = opened.passes.mean_travel()

@@ -28,6 +28,9 @@ BEAUTY = ROOT.parent / "shared" / "data" / "amazon_beauty" / "Beauty.txt.gz"
 CORES = min(2, os.cpu_count() or 1)
 WIDTH, BLOCKS, HEADS, LENGTH, BATCH, NEGATIVES = 64, 1, 1, 50, 128, 256
 SHAPE = {"width": WIDTH, "num_blocks": BLOCKS, "num_heads": HEADS, "batch_size_per_rank": BATCH}
+ONE_WINDOW_EACH = "window.stride=1000000"
+AS_THE_PEER = {"temperature": None, "later_targets": 0, "average": 0, "dropout": 0.2, "warmup_steps": 50}
+"""What the product does otherwise and RecTools does not."""
 LOSSES = ("softmax", "sampled_softmax")
 """The first is one and the same in both; sampled, RecTools draws negatives per target and sparkrec per batch."""
 
@@ -38,7 +41,7 @@ def make_windows() -> Path:
     shutil.rmtree(lake, ignore_errors=True)
     clicks = write_clicks(BEAUTY, WORK / "beauty")
     submit = ["spark-submit", "--master", f"local[{CORES}]"]
-    more = [word for setting in SETTINGS for word in ("--set", setting)]
+    more = [word for setting in (*SETTINGS, ONE_WINDOW_EACH) for word in ("--set", setting)]
     source = ["--source", str(clicks.with_name("sequences.yaml")), "--input", str(clicks)]
     for job, words in (("prepare", source), ("window", [])):
         measure([*submit, f"jobs/{job}.py", "--date", DAY, "--lake", str(lake), *words, *more])
@@ -87,7 +90,7 @@ def ranks_speedup(lake: Path) -> float:
 
 
 def planned(lake: Path, loss: str, **settings: object) -> tuple[TrainPlan, Vocabulary]:
-    fixed = {"num_shared_negatives": NEGATIVES, "weight_decay": 0.0, "max_epochs": 10_000, **SHAPE}
+    fixed = {"num_shared_negatives": NEGATIVES, "weight_decay": 0.0, "max_epochs": 10_000, **AS_THE_PEER, **SHAPE}
     return plan_on(lake, DAY, WORK / "beauty-model", LENGTH, 0.0, loss=loss, **{**fixed, **settings})
 
 
@@ -118,8 +121,8 @@ def train_for(lake: Path, loss: str, cpu_seconds: float) -> None:
         "cpu_s": cpu_s,
         "seconds": seconds,
         "epochs": epoch,
-        "users": sum(len(tile.seen) for tile in tiles),
-        "ndcg10": validate(training.model, tiles, place),
+        "users": sum(len(tile.rows) for tile in tiles),
+        "ndcg10": validate(training.published(), tiles, place),
     }
     print(json.dumps(told))
 

@@ -58,7 +58,7 @@ def data_sets() -> dict[str, DataSet]:
         ),
         "beauty": DataSet(
             DAY, str(beauty / "sequences.yaml"), str(beauty / "clicks.parquet"), list(HELD_OUT)[:1],
-            (*SETTINGS, "train.max_epochs=30"),
+            SETTINGS,
         ),
     }  # fmt: skip
 
