@@ -19,6 +19,7 @@ from sparkrec.models.store import has_model, load_model, read_weights
 from sparkrec.train.launch import check_finished
 from sparkrec.train.progress import EndedError, mark_done, mark_failed
 from sparkrec.train.rank import train_rank
+from sparkrec.train.schedule import batch_for, epochs_for
 from tests.boards import all_known, changed, checkerboard, plan_for, split, write_files
 
 
@@ -191,3 +192,16 @@ def test_a_rank_that_failed_leaves_at_once_whatever_the_interpreters_end_would_w
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 1
     assert "no training is planned there" in ended.stderr
+
+
+def test_how_long_a_training_is_follows_from_its_size() -> None:
+    assert [epochs_for(targets) for targets in (0, 1_000, 131_413, 500_000, 10**9)] == [100, 100, 77, 20, 10]
+
+
+def test_batches_hold_about_as_many_targets_whatever_windows_hold() -> None:
+    assert batch_for(num_windows=22_363, num_targets=131_413, num_ranks=1) == 64
+    assert batch_for(22_363, 131_413, 2) == 32
+    assert batch_for(2_600, 98_000, 1) == 7, "long windows: few of them"
+    assert batch_for(20_000_000, 10**9, 1) == 82, "no more than 4,096 targets"
+    assert batch_for(100, 300, 1) == 85, "no fewer than 256"
+    assert batch_for(0, 0, 1) == 1

@@ -157,8 +157,8 @@ class TrainSettings(Section):
     """Epochs without a better validation NDCG@10, after warm-up, that end training; the best epoch is kept."""
     max_minutes: PositiveFloat | None = None
     """A guard against runaways: no epoch begins after so many minutes of training; what is best by then is kept."""
-    batch_size_per_rank: PositiveInt = 64
-    """Windows per step and rank."""
+    batch_size_per_rank: PositiveInt | None = None
+    """Windows per step and rank; null: so many that an epoch takes about 350 steps, of 256 to 4,096 targets each."""
     learning_rate: PositiveFloat = 0.001
     """Peak step size of AdamW."""
     warmup_steps: NonNegativeInt = 200

@@ -1,4 +1,4 @@
-"""How long a training may be, and how its learning rate goes up."""
+"""How long a training may be, how large its batches are, and how its learning rate goes up."""
 
 from sparkrec.config.settings import TrainSettings
 
@@ -12,6 +12,20 @@ def epochs_for(num_targets: int) -> int:
     A small training set needs more of them than a large one. Validation ends most trainings earlier.
     """
     return max(FEWEST_EPOCHS, min(MOST_EPOCHS, -(-TARGETS // max(num_targets, 1))))
+
+
+STEPS = 350
+FEWEST_TARGETS, MOST_TARGETS = 256, 4096
+
+
+def batch_for(num_windows: int, num_targets: int, num_ranks: int) -> int:
+    """Return the windows per step and rank with which an epoch takes about STEPS steps, all ranks together having
+    between FEWEST_TARGETS and MOST_TARGETS targets in one.
+
+    Windows of long pasts hold many targets, those of short ones few: what a step learns from is targets.
+    """
+    targets = max(FEWEST_TARGETS, min(MOST_TARGETS, num_targets / STEPS))
+    return max(1, round(targets * num_windows / max(num_targets, 1) / num_ranks))
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:

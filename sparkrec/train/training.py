@@ -29,7 +29,7 @@ from sparkrec.train.objective import Objective
 from sparkrec.train.place import Place
 from sparkrec.train.plan import TrainPlan, Vocabulary
 from sparkrec.train.progress import report
-from sparkrec.train.schedule import epochs_for, learning_rate
+from sparkrec.train.schedule import batch_for, epochs_for, learning_rate
 from sparkrec.train.second_opinion import choose_second_opinion
 from sparkrec.train.trim import Piece, TargetStates, cut_pieces
 from sparkrec.train.untrained import untrained
@@ -53,20 +53,23 @@ class Training:
         self.objective = Objective(self.settings, vocabulary, plan.popularity_power, place.device)
         self.is_known_V = vocabulary.is_known
         files = plan.training_set.train if plan.fixed_epochs is None else plan.training_set.everything()
+        self.batch_size = self.settings.batch_size_per_rank or batch_for(
+            files.num_rows, files.num_targets, place.num_ranks
+        )
         self.feed = Feed(
             files,
             self.objective.columns(self.model),
             place.rank,
             place.num_ranks,
-            self.settings.batch_size_per_rank,
+            self.batch_size,
             self.settings.shuffle_rows,
             plan.seed,
             self._pieces,
         )
         self.wanted = (files.num_rows, files.sum_of_ids)
-        self.rows_per_step = self.settings.batch_size_per_rank * place.num_ranks
+        self.rows_per_step = self.batch_size * place.num_ranks
         # Agreed before step 1: a rank that stopped earlier than the others would leave them waiting for ever.
-        steps = math.ceil(self.feed.rows_per_pass / self.settings.batch_size_per_rank)
+        steps = math.ceil(self.feed.rows_per_pass / self.batch_size)
         self.steps_per_epoch = max(place.gather(steps))
         self.max_epochs = plan.fixed_epochs or self.settings.max_epochs or epochs_for(files.num_targets)
         # Without a user to validate on, as in a refit, the last epoch is as good as any.
