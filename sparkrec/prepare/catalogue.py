@@ -62,13 +62,16 @@ def read_catalogue(place: str | None) -> pl.DataFrame:
         .with_columns(*(pl.lit(None, dtype=pl.String).alias(name) for name in COLUMNS if name not in names))
     )
     is_offered = pl.col("available").str.to_lowercase().replace_strict(_TRUTH, default=None, return_dtype=pl.Boolean)
-    attributes = pl.col("attributes").str.split(BETWEEN_ATTRIBUTES)
+    name = pl.element().str.strip_chars()
+    attributes = (
+        pl.col("attributes").str.split(BETWEEN_ATTRIBUTES).list.eval(name.filter(name != "")).list.unique().list.sort()
+    )
     price = pl.col("price").cast(pl.Float64, strict=False)
     one_each = (
         typed.select("item_id", "category", "brand", price, is_offered, "attributes")
         .group_by("item_id")
         .agg(pl.all().drop_nulls().max())
-        .with_columns(attributes.list.eval(pl.element().filter(pl.element() != "")).list.unique().list.sort())
+        .with_columns(attributes)
     )
     return one_each.collect()
 
