@@ -10,16 +10,21 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import torch
+import torch.distributed as dist
 
 from sparkrec.errors import SparkrecError
 from sparkrec.evaluate.cases import case_opinions, case_states, cases_of
 from sparkrec.evaluate.ranks import full_ranks
-from sparkrec.models.registry import LEARNT
+from sparkrec.models.registry import LEARNT, build_model
+from sparkrec.models.shape import ModelShape
 from sparkrec.models.store import has_model, load_model, read_weights
+from sparkrec.train.average import averaged
 from sparkrec.train.launch import check_finished
+from sparkrec.train.place import join
 from sparkrec.train.progress import EndedError, mark_done, mark_failed
 from sparkrec.train.rank import train_rank
 from sparkrec.train.schedule import batch_for, epochs_for
+from sparkrec.train.training import Training
 from tests.boards import all_known, changed, checkerboard, plan_for, split, write_files
 
 
@@ -205,3 +210,32 @@ def test_batches_hold_about_as_many_targets_whatever_windows_hold() -> None:
     assert batch_for(20_000_000, 10**9, 1) == 82, "no more than 4,096 targets"
     assert batch_for(100, 300, 1) == 85, "no fewer than 256"
     assert batch_for(0, 0, 1) == 1
+
+
+def test_the_mean_of_the_weights_goes_back_over_a_tenth_of_the_steps_until_it_is_bounded() -> None:
+    model = build_model("sasrec", ModelShape(5, 4, 4, 1, 1, 0.0))
+    mean, weight = averaged(model, keep=0.5), model.items.own.weight
+    wanted = weight.detach().clone()
+    for step in range(40):
+        with torch.no_grad():
+            weight += 1.0
+        mean.update_parameters(model)
+        kept = 0.0 if step == 0 else min(0.5, (1 + step) / (10 + step))
+        wanted = kept * wanted + (1 - kept) * weight.detach()
+        assert torch.allclose(mean.module.items.own.weight, wanted)
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.9])
+def test_what_is_published_is_the_mean_of_the_weights(board: pa.Table, tmp_path: Path, keep: float) -> None:
+    plan = plan_for(board, tmp_path, max_epochs=2, average=keep)
+    training = Training(plan, all_known(), join(plan.settings))
+    training.run()
+    dist.destroy_process_group()
+    published, last = load_model(str(plan.folder)).items.own.weight, training.model.items.own.weight
+    assert torch.equal(published, training.published().items.own.weight)
+    assert torch.equal(published, last) == (keep == 0)
+
+
+def test_no_epoch_begins_after_the_minutes_are_over(board: pa.Table, tmp_path: Path) -> None:
+    train_rank(str(plan_for(board, tmp_path, max_minutes=0.0001).attempt))
+    assert json.loads((tmp_path / "model" / "training.json").read_text())["epochs"] == 1

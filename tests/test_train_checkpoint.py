@@ -19,7 +19,8 @@ from safetensors.torch import load_file
 from sparkrec.config import load_settings
 from sparkrec.errors import SparkrecError
 from sparkrec.models.registry import build_model
-from sparkrec.models.store import load_model, save_model
+from sparkrec.models.shape import ModelShape
+from sparkrec.models.store import Card, load_model, save_model
 from sparkrec.train.candidate import plan_training, refit_of
 from sparkrec.train.checkpoint import newest_checkpoint
 from sparkrec.train.plan import TrainPlan
@@ -285,6 +286,24 @@ def test_new_items_start_at_their_categorys_mean_and_all_else_where_it_was(board
         assert torch.equal(grown.items.own.weight[item], fresh[item]), "no category, or none that was known"
     for name, weight in before.blocks.state_dict().items():
         assert torch.equal(grown.blocks.state_dict()[name], weight)
+
+
+def test_attributes_keep_their_vectors_and_neighbours_are_those_of_now(tmp_path: Path) -> None:
+    shape = ModelShape(9, 4, 8, 1, 1, 0.0, num_neighbours=2, num_attributes=2, max_attributes=1)
+    earlier = build_model("sasrec", shape)
+    earlier.items.attribute_keys = torch.tensor([0, -5, 9])
+    assert earlier.neighbours is not None
+    earlier.neighbours.counts.fill_(3.0)
+    save_model(tmp_path / "m", earlier, Card("v", "sasrec", shape, "line"))
+    now = build_model("sasrec", replace(shape, num_attributes=3, num_neighbours=1))
+    now.is_known_V[2:] = True
+    now.items.attribute_keys = torch.tensor([0, -5, 7, 9])
+    fresh = now.items.attributes.weight.detach().clone()
+    start_from(now, tmp_path / "m", torch.full((9,), -1))
+    then = earlier.items.attributes.weight
+    assert torch.equal(now.items.attributes.weight, torch.stack([fresh[0], then[1], fresh[2], then[2]]))
+    assert now.neighbours is not None and now.neighbours.next_VK.shape == (9, 1)
+    assert now.neighbours.counts == 0
 
 
 def test_fine_tuning_starts_from_the_weights_it_is_given(board: pa.Table, tmp_path: Path) -> None:

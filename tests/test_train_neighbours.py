@@ -29,12 +29,12 @@ def windows() -> pa.Table:
     rng = np.random.default_rng(3)
     pasts = [rng.integers(1, SIZE, rng.integers(2, 18)).tolist() for _ in range(60)]
     plan = CutPlan(date(2024, 3, 1), 12, 12, 1, 7)
-    return split(pa.Table.from_batches([cut_windows(histories(*pasts), plan, catalogue(SIZE))]), "train")
+    return pa.Table.from_batches([cut_windows(histories(*pasts), plan, catalogue(SIZE))])
 
 
 def by_hand(rows: pa.Table) -> dict[int, list[tuple[float, int]]]:
     ahead: dict[tuple[int, int], int] = defaultdict(int)
-    for row in rows.select(["item_idxs", "target_idxs"]).to_pylist():
+    for row in split(rows, "train").select(["item_idxs", "target_idxs"]).to_pylist():
         past = [item for item in [*row["item_idxs"], row["target_idxs"][-1]] if item >= FIRST_ITEM]
         for first, item in enumerate(past):
             for distance, other in enumerate(past[first + 1 : first + 1 + REACH], start=1):

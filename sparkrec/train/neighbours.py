@@ -36,12 +36,16 @@ class NeighbourLists:
 def neighbours_of(windows: DataFrame, num_targets: int, vocabulary_size: int, how_many: int) -> NeighbourLists:
     """Return the K neighbours of every item. K numbers per item pass through the driver.
 
-    In   windows: the training windows of a date. num_targets: how many targets they hold.
+    In   windows: those of a date; held-out ones are not looked at. num_targets: how many targets the others hold.
     """
     next_VK = np.full((vocabulary_size, how_many), PAD, dtype=np.int32)
     weight_VK = np.zeros((vocabulary_size, how_many), dtype=np.float32)
     if how_many:
-        rows = _closest(_pairs(_sample(windows, num_targets)), how_many).toArrow().combine_chunks()
+        rows = (
+            _closest(_pairs(_sample(windows.where("split = 'train'"), num_targets)), how_many)
+            .toArrow()
+            .combine_chunks()
+        )
         neighbour, starts, ends = flatten(rows.column("neighbours").combine_chunks())
         closeness = rows.column("closeness").combine_chunks().flatten().to_numpy(zero_copy_only=False)
         item = np.repeat(rows.column("item").to_numpy().astype(np.int64), ends - starts)
