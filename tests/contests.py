@@ -27,12 +27,15 @@ from tests.running import table
 VOCABULARY = 30
 
 
-def untrained(folder: Path, length: int, vocabulary: int = VOCABULARY, known: int | None = None, seed: int = 3) -> str:
+def untrained(
+    folder: Path, length: int, vocabulary: int = VOCABULARY, known: int | None = None, seed: int = 3,
+    architecture: str = "sasrec",
+) -> str:  # fmt: skip
     """Save a model that knows items 2 to `known`; return its folder."""
     torch.manual_seed(seed)
-    model: SequenceModel = build_model("sasrec", ModelShape(vocabulary, length, 8, 1, 2, 0.0))
+    model: SequenceModel = build_model(architecture, ModelShape(vocabulary, length, 8, 1, 2, 0.0, num_users=50))
     model.is_known_V[2:known] = True
-    save_model(folder, model, Card("v", "sasrec", model.shape, "line"))
+    save_model(folder, model, Card("v", architecture, model.shape, "line"))
     return str(folder)
 
 

@@ -225,7 +225,7 @@ def test_figures_do_not_depend_on_partitions_or_tiles(spark: SparkSession, tmp_p
     pasts = [rng.integers(2, VOCABULARY, int(rng.integers(3, 12))).tolist() for _ in range(60)]
     windows = cut_windows(histories(*pasts), plan, catalogue(VOCABULARY))
     rows = pa.Table.from_batches([windows]).select([n for n in WINDOWS.schema.names if n != "run_date"])
-    models = {"m": untrained(tmp_path / "m", LENGTH), "old": untrained(tmp_path / "old", LENGTH, seed=4)}
+    models = {"m": untrained(tmp_path / "m", LENGTH), "old": untrained(tmp_path / "old", LENGTH, architecture="caser")}
 
     def figures(partitions: int, tile_users: int) -> dict[Any, tuple[float, int]]:
         told = contest(models, drawn=5, tile_users=tile_users)

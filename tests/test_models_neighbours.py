@@ -6,14 +6,15 @@ import torch
 from sparkrec.models.best import Finder, vectors_of
 from sparkrec.models.neighbours import FADES, NEWEST, Neighbours
 
-A, B, C, D, BEYOND = 2, 3, 4, 5, 6
+A, B, C, D, E, BEYOND = 2, 3, 4, 5, 6, 7
 
 
 def neighbours() -> Neighbours:
-    """A leads to B (3) and C (1), B to C (2); nothing is known of C and D."""
+    """A leads to B (3) and C (1), B to C (2), E to A (1) and C (1); nothing is known of C and D."""
     found = Neighbours(BEYOND, 2)
     found.next_VK[A], found.weight_VK[A] = torch.tensor([B, C], dtype=torch.int32), torch.tensor([3.0, 1.0])
     found.next_VK[B], found.weight_VK[B] = torch.tensor([C, 0], dtype=torch.int32), torch.tensor([2.0, 0.0])
+    found.next_VK[E], found.weight_VK[E] = torch.tensor([C, A], dtype=torch.int32), torch.ones(2)
     found.counts.fill_(10.0)
     return found
 
@@ -36,6 +37,9 @@ def test_what_is_added_is_found_by_item() -> None:
     opinions = neighbours()(torch.tensor([[0, A], [0, D]]))
     assert opinions.at(torch.tensor([0, 0, 1]), torch.tensor([B, D, B])).tolist() == [10.0, 0.0, 0.0]
     assert opinions.of(torch.tensor([[D, B], [B, C]])).tolist() == [[0.0, 10.0], [0.0, 0.0]]
+    between = neighbours()(torch.tensor([[0, E]]))
+    assert between.at(torch.tensor([0, 0, 0]), torch.tensor([A, B, C])).tolist() == [10.0, 0.0, 10.0]
+    assert between.of(torch.tensor([[B, D]])).tolist() == [[0.0, 0.0]]
     assert opinions.rows(torch.tensor([1])).at(torch.tensor([0]), torch.tensor([B])).tolist() == [0.0]
 
 
@@ -61,5 +65,8 @@ def test_lists_with_it_are_those_of_a_full_ranking(numbers: torch.dtype) -> None
     found_BN, items_BN = finder.best(state_BD, out_user, out_item, refused, how_many, (item_BM, more_BM))
     assert torch.equal(found_BN, wanted_BN[:, :how_many])
     assert torch.equal(items_BN, wanted_items_BN[:, :how_many])
+    everything_BN, all_items_BN = finder.best(state_BD, out_user, out_item, refused, num_items, (item_BM, more_BM))
+    assert torch.equal(everything_BN, wanted_BN)
+    assert torch.equal(all_items_BN, wanted_items_BN.masked_fill(wanted_BN == -torch.inf, -1)), "no item twice"
     without_BN, _ = finder.best(state_BD, out_user, out_item, refused, how_many)
     assert not torch.equal(found_BN, without_BN)

@@ -157,6 +157,9 @@ def test_attributes_come_as_lists_too(tmp_path: Path) -> None:
     listed.write_parquet(tmp_path / "items.parquet")
     found = read_catalogue(str(tmp_path / "items.parquet")).sort("item_id")
     assert found["attributes"].to_list() == [["x", "y"], None]
+    listed.with_columns(attributes=pl.Series([[1, 2], [3, 3]])).write_parquet(tmp_path / "items.parquet")
+    found = read_catalogue(str(tmp_path / "items.parquet")).sort("item_id")
+    assert found["attributes"].to_list() == [["1", "2"], ["3"]]
 
 
 def test_items_that_an_earlier_version_wrote_are_read_with_nulls_for_what_they_lack(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from sparkrec.evaluate.ranks import full_ranks
 from sparkrec.models.registry import LEARNT, build_model
 from sparkrec.models.shape import ModelShape
 from sparkrec.models.store import has_model, load_model, read_weights
-from sparkrec.train.average import averaged
+from sparkrec.train.average import Average
 from sparkrec.train.launch import check_finished
 from sparkrec.train.place import join
 from sparkrec.train.progress import EndedError, mark_done, mark_failed
@@ -214,15 +214,16 @@ def test_batches_hold_about_as_many_targets_whatever_windows_hold() -> None:
 
 def test_the_mean_of_the_weights_goes_back_over_a_tenth_of_the_steps_until_it_is_bounded() -> None:
     model = build_model("sasrec", ModelShape(5, 4, 4, 1, 1, 0.0))
-    mean, weight = averaged(model, keep=0.5), model.items.own.weight
+    mean, weight = Average(model, keep=0.5), model.items.own.weight
     wanted = weight.detach().clone()
     for step in range(40):
         with torch.no_grad():
             weight += 1.0
-        mean.update_parameters(model)
+        mean.follow(model, step + 1)
         kept = 0.0 if step == 0 else min(0.5, (1 + step) / (10 + step))
         wanted = kept * wanted + (1 - kept) * weight.detach()
-        assert torch.allclose(mean.module.items.own.weight, wanted)
+        assert torch.allclose(mean.model.items.own.weight, wanted)
+    assert mean.model.is_known_V is model.is_known_V, "what is no weight is there once"
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.9])

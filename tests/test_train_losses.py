@@ -137,10 +137,12 @@ def test_binary_cross_entropy_counts_each_targets_own_negatives_once() -> None:
 def test_generalised_binary_cross_entropy_is_less_sure_of_targets_the_fewer_negatives_there_are() -> None:
     states, items, targets = material(2)
     negatives = torch.tensor([[3, 5], [7, 6]])
-    plain = binary(states, items.__getitem__, targets, negatives)
+    plain = binary(states, items.__getitem__, targets, negatives, less_sure=1.0)
     surer = -torch.nn.functional.logsigmoid((states * items[targets]).sum(-1)).mean()
     less = binary(states, items.__getitem__, targets, negatives, less_sure=0.25)
-    assert torch.allclose(plain - less, 0.75 * surer)
+    assert torch.allclose(plain - less, 0.75 * surer / 3)
+    of_means = binary(states, items.__getitem__, targets, negatives)
+    assert torch.allclose(3 * plain, surer + 2 * (of_means - surer)), "two negatives count twice as much as their mean"
     assert less_sure_of(8, 9, 0.75) == pytest.approx(1.0), "all others are negatives"
     assert less_sure_of(2, 101, 0.0) == pytest.approx(1.0)
     assert less_sure_of(2, 101, 1.0) == pytest.approx(0.02)

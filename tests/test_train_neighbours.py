@@ -68,6 +68,13 @@ def test_neighbours_are_those_of_a_plain_rule_however_windows_are_shared_out(spa
         assert found[0].weight_VK[item, : len(pairs)] == pytest.approx([close / sum_of for close, _ in pairs], rel=1e-5)
 
 
+def test_of_equally_close_neighbours_the_first_comes_first(spark: SparkSession) -> None:
+    plan = CutPlan(date(2024, 3, 1), 12, 12, 1, 7)
+    pasts = [[9, other, 20, 21, 22] for other in (7, 5, 6)]
+    rows = pa.Table.from_batches([cut_windows(histories(*pasts), plan, catalogue(SIZE))])
+    assert neighbours_of(spark.createDataFrame(rows), 1, SIZE, 4).next_VK[9].tolist() == [20, 5, 6, 7]
+
+
 def test_of_very_many_pairs_a_share_is_taken(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
     frame = spark.createDataFrame(windows())
     monkeypatch.setattr(neighbours, "MOST_PAIRS", 10)

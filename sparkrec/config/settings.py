@@ -192,6 +192,10 @@ class TrainSettings(Section):
     validation_users: PositiveInt = 10_000
     """Users whose validation targets are ranked after each epoch, at most."""
 
+    @property
+    def num_neighbours(self) -> int:
+        return 0 if self.model in ("popular", "mf") else self.neighbours
+
     @model_validator(mode="after")
     def what_is_needed_is_there(self) -> "TrainSettings":
         if self.model == "item_knn" and not self.neighbours:

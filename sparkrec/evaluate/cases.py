@@ -122,10 +122,11 @@ def case_opinions(model: SequenceModel, tile: pa.RecordBatch, cases: Cases) -> O
     if model.neighbours is None:
         return None
     item_BL = held_out_inputs(tile, model, matrix(tile.column("item_idxs")).shape[1])["item_idxs"]
+    newest = min(NEWEST, model.shape.length)  # what the model is told of when it scores
     row_C = torch.from_numpy(cases.row_C)
     if cases.position_C is None:
-        return model.opinions(item_BL[row_C])
-    place_CR = torch.from_numpy(cases.position_C)[:, None] - NEWEST + 1 + torch.arange(NEWEST)
+        return model.opinions(item_BL[row_C][:, -newest:])
+    place_CR = torch.from_numpy(cases.position_C)[:, None] - newest + 1 + torch.arange(newest)
     item_CR = item_BL[row_C[:, None], place_CR.clamp(min=0)]
     return model.opinions(item_CR.masked_fill((place_CR < 0).to(item_CR.device), PAD))
 

@@ -32,8 +32,8 @@ def existing(windows: DataFrame, where: str) -> DataFrame:
 
 def sums_of_held_out(windows: DataFrame, contest: Contest) -> DataFrame:
     """Return rows of SUMS over all held-out windows among one date's rows."""
-    inputs = {name for folder in contest.models.values() for name in load_model(folder).inputs}
-    columns = dict.fromkeys((*CASE_COLUMNS, *OTHER_COLUMNS, *sorted(inputs)))
+    read = {name for folder in contest.models.values() for name in load_model(folder).columns}
+    columns = dict.fromkeys((*CASE_COLUMNS, *OTHER_COLUMNS, *sorted(read)))
     held_out = windows.where(F.col("split") != "train").select(*columns)
     return held_out.mapInArrow(_summer(contest), SUMS)
 

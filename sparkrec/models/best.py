@@ -140,7 +140,9 @@ class Finder:
         score_BM = torch.full_like(more_BM, -torch.inf)
         exact = (state_BD[user] * self.vectors.exact_KD[item]).sum(dim=1)
         score_BM[user, column] = exact + more_BM[user, column]
-        is_twice_BN = (item_BN[:, :, None] == item_BM.masked_fill(~can_be_BM, NOBODY)[:, None, :]).any(dim=2)
+        sorted_BM = item_BM.masked_fill(~can_be_BM, NOBODY).sort(dim=1).values
+        found_BN = torch.searchsorted(sorted_BM, item_BN.contiguous()).clamp(max=sorted_BM.shape[1] - 1)
+        is_twice_BN = sorted_BM.gather(1, found_BN) == item_BN
         all_items = torch.cat([item_BN.masked_fill(is_twice_BN, -1), item_BM.masked_fill(~can_be_BM, -1)], dim=1)
         all_scores = torch.cat([score_BN.masked_fill(is_twice_BN, -torch.inf), score_BM], dim=1)
         # Equal scores stand in the order of items.

@@ -2,7 +2,8 @@
 and past events weighed by how recent and how relevant they are.
 
 After "CNN-driven sequential representation learning and temporal user behaviour optimisation", of which no figures are
-published. What the paper calls temporal markers are `train.side_inputs`; its ranking-aware loss is `train.loss=bpr`.
+published. What the paper calls temporal markers are `train.side_inputs`; its ranking-aware loss is
+`train.loss=pairwise`.
 
 B users   L positions   D width   F filters
 """

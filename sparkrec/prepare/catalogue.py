@@ -48,14 +48,10 @@ def read_catalogue(place: str | None) -> pl.DataFrame:
     listed = _scan(place)
     schema = listed.collect_schema()
     names = schema.names()
-    has_lists = isinstance(schema.get("attributes"), pl.List)
-    text = [
-        (pl.col(name).list.join(BETWEEN_ATTRIBUTES) if name == "attributes" and has_lists else pl.col(name))
-        .cast(pl.String)
-        .str.strip_chars()
-        for name in COLUMNS
-        if name in names
-    ]
+    as_words = {name: pl.col(name) for name in COLUMNS if name in names}
+    if isinstance(schema.get("attributes"), pl.List | pl.Array):
+        as_words["attributes"] = pl.col("attributes").cast(pl.List(pl.String)).list.join(BETWEEN_ATTRIBUTES)
+    text = [column.cast(pl.String).str.strip_chars() for column in as_words.values()]
     typed = (
         listed.select(text)
         .filter(pl.col("item_id").str.len_chars() > 0)

@@ -52,6 +52,7 @@ def heal(lake: Lake, settings: PrepareSettings) -> None:
 def heal_items(lake: Lake) -> None:
     """Describe all items from all events; indices and availability stay."""
     described = describe_items(lake.read(EVENTS))
+    lake.create(ITEMS)  # or an earlier version's lacks columns
     lake.overwrite(ITEMS, rebuild_items(lake.read_or_empty(ITEMS), described))
 
 

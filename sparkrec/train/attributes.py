@@ -33,9 +33,11 @@ def attributes_of(items: DataFrame, is_known: npt.NDArray[np.bool_], wanted: boo
     """
     if not wanted:
         return number(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), is_known)
+    # An earlier version's table has no such column until prepare has run.
+    listed = F.col("attributes") if "attributes" in items.columns else F.lit(None)
     told = F.concat(
         F.array(F.concat(F.lit("category="), "category"), F.concat(F.lit("brand="), "brand")),
-        F.transform(F.coalesce("attributes", F.array().cast("array<string>")), lambda name: F.concat(F.lit("="), name)),
+        F.transform(F.coalesce(listed, F.array().cast("array<string>")), lambda name: F.concat(F.lit("="), name)),
     )
     names = F.array_distinct(F.array_compact(told))
     keys = F.transform(names, lambda name: F.xxhash64(name))  # noqa: PLW0108 - Spark looks at its arguments

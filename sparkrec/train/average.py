@@ -4,11 +4,10 @@ It does what a falling learning rate does, but needs not know when training ends
 2024, arXiv 2411.18704).
 """
 
-from collections.abc import Sequence
+import copy
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
 from sparkrec.models.sequence_model import SequenceModel
 
@@ -16,14 +15,24 @@ YOUNG = 10
 """The mean goes back over a tenth of the steps there were, until `keep` bounds it."""
 
 
-def averaged(model: SequenceModel, keep: float) -> AveragedModel:
-    """Return a copy of the model that `update_parameters` moves towards it.
+class Average:
+    """A model whose weights follow those of another one; what is no weight it shares with it."""
 
-    In   keep: the largest share of the mean that a step leaves as it is; 0 follows the model.
-    """
+    def __init__(self, model: SequenceModel, keep: float) -> None:
+        """In: keep, the largest share of the mean that a step leaves as it is; 0 follows the model."""
+        self.keep = keep
+        self.model = copy.deepcopy(model, {id(buffer): buffer for buffer in model.buffers()})
+        self.model.requires_grad_(False)
 
-    def move(means: Sequence[Tensor], now: Sequence[Tensor], num_steps: Tensor | int) -> None:
-        kept = min(keep, (1 + int(num_steps)) / (YOUNG + int(num_steps)))
-        torch._foreach_lerp_(list(means), list(now), 1 - kept)
+    def follow(self, model: SequenceModel, step: int) -> None:
+        """Take in the weights after a step, counted from 1."""
+        kept = min(self.keep, step / (YOUNG + step - 1)) if step > 1 else 0.0
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - kept)
 
-    return AveragedModel(model, multi_avg_fn=move)
+    def weights(self) -> dict[str, Tensor]:
+        return dict(self.model.named_parameters())
+
+    def take_over(self, weights: dict[str, Tensor]) -> None:
+        """Go on from what `weights` gave."""
+        self.model.load_state_dict(weights, strict=False)

@@ -20,11 +20,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
 from sparkrec.errors import SparkrecError
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.models.store import WEIGHTS, on_cpu, sync_folder
+from sparkrec.train.average import Average
 
 AVERAGE, OPTIMIZER, STATE = "average.safetensors", "optimizer.safetensors", "state.json"
 FILES = (WEIGHTS, AVERAGE, OPTIMIZER)
@@ -53,7 +53,7 @@ class Progress:
 def save_checkpoint(
     attempt: Path,
     model: SequenceModel,
-    average: AveragedModel,
+    average: Average,
     optimizer: torch.optim.Optimizer,
     progress: Progress,
     depends_on: Mapping[str, Any],
@@ -65,7 +65,7 @@ def save_checkpoint(
     try:
         aside.mkdir(parents=True)
         save_file(on_cpu(model.state_dict()), str(aside / WEIGHTS))
-        save_file(on_cpu(average.state_dict()), str(aside / AVERAGE))
+        save_file(on_cpu(average.weights()), str(aside / AVERAGE))
         save_file(_moments(model, optimizer), str(aside / OPTIMIZER))
         hashes = {name: _sha256(aside / name) for name in FILES}
         told = {"progress": asdict(progress), "depends_on": dict(depends_on), "sha256": hashes}
@@ -91,9 +91,7 @@ def newest_checkpoint(attempt: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def load_checkpoint(
-    folder: Path, model: SequenceModel, average: AveragedModel, optimizer: torch.optim.Optimizer
-) -> Progress:
+def load_checkpoint(folder: Path, model: SequenceModel, average: Average, optimizer: torch.optim.Optimizer) -> Progress:
     """Put weights and moments back, and return where training stood; refuse files that are not those saved."""
     told = read_state(folder)
     for name, wanted in told["sha256"].items():
@@ -105,7 +103,7 @@ def load_checkpoint(
                 f" Delete {folder} to start this training anew; the models in use are as they were"
             )
     model.load_state_dict(load_file(str(folder / WEIGHTS)))
-    average.load_state_dict(load_file(str(folder / AVERAGE)))
+    average.take_over(load_file(str(folder / AVERAGE)))
     _put_moments(model, optimizer, load_file(str(folder / OPTIMIZER)))
     progress = told["progress"]
     return Progress(**{**progress, "history": tuple((loss, ndcg) for loss, ndcg in progress["history"])})

@@ -34,14 +34,16 @@ def count(spark: SparkSession, plan: TrainPlan, vocabulary: Vocabulary) -> None:
     if isinstance(model, MF):
         files = plan.training_set.train if plan.fixed_epochs is None else plan.training_set.everything()
         model.factors_VD = _factors(spark, files, plan)
-    save_model(plan.folder, model, plan.card)
-    shutil.rmtree(plan.attempt, ignore_errors=True)
     told = {
         "epochs": 0, "best_epoch": 0, "steps": 0, "resumed_at": 0, "seconds": time.monotonic() - began,
         "wait_share": 0.0, "in_training_ndcg10": 0.0, "second_opinion": 0.0, "repeated": 0, "mean_travel": 0.0,
         "ranks": 0, "history": [],
     }  # fmt: skip
-    (plan.folder / "training.json").write_text(json.dumps(told), encoding="utf-8")
+    ready = plan.attempt / "final"
+    save_model(ready, model, plan.card)
+    (ready / "training.json").write_text(json.dumps(told), encoding="utf-8")
+    ready.rename(plan.folder)
+    shutil.rmtree(plan.attempt)
 
 
 def _factors(spark: SparkSession, files: FileSet, plan: TrainPlan) -> Tensor:

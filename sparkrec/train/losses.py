@@ -123,15 +123,19 @@ class _FullSoftmax(torch.autograd.Function):
         return grad * to_state_TD, grad * to_items_VD, None, None, None
 
 
-def binary(state_TD: Tensor, vectors: Vectors, target_T: Tensor, negative_TK: Tensor, less_sure: float = 1.0) -> Tensor:
+def binary(
+    state_TD: Tensor, vectors: Vectors, target_T: Tensor, negative_TK: Tensor, less_sure: float | None = None
+) -> Tensor:
     """Return the mean binary cross-entropy of every target and its own negatives (Kang, McAuley 2018).
 
-    In   less_sure: the power of the target's probability; see `less_sure_of`.
+    In   less_sure: the power of the target's probability, see `less_sure_of`; negatives then count one by one.
     """
     positive_T, negative_TK_logit = _own_logits(state_TD, vectors, target_T, negative_TK)
     drawn_TK = (negative_TK != PAD).float()
-    against_T = (functional.softplus(negative_TK_logit) * drawn_TK).sum(-1) / drawn_TK.sum(-1).clamp(min=1)
-    return (less_sure * functional.softplus(-positive_T) + against_T).mean()
+    against_T = (functional.softplus(negative_TK_logit) * drawn_TK).sum(-1)
+    if less_sure is None:
+        return (functional.softplus(-positive_T) + against_T / drawn_TK.sum(-1).clamp(min=1)).mean()
+    return ((less_sure * functional.softplus(-positive_T) + against_T) / (1 + drawn_TK.sum(-1))).mean()
 
 
 def less_sure_of(num_negatives: int, num_items: int, calibration: float = 0.75) -> float:

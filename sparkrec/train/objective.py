@@ -65,7 +65,7 @@ class Objective:
             if self._loss == "pairwise":
                 return pairwise(state_TD, vectors, target_T, negative_TK)
             less_sure = (
-                less_sure_of(negative_TK.shape[1], self._num_known) if self._loss == "generalised_binary" else 1.0
+                less_sure_of(negative_TK.shape[1], self._num_known) if self._loss == "generalised_binary" else None
             )
             return binary(state_TD, vectors, target_T, negative_TK, less_sure)
         share_TF = shares_of(follow_TF, self._later)

@@ -9,7 +9,6 @@ import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from sparkrec.errors import SparkrecError
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.models.store import read_model, save_model
 from sparkrec.tables import PAD
-from sparkrec.train.average import averaged
+from sparkrec.train.average import Average
 from sparkrec.train.checkpoint import Progress, check_fits, load_checkpoint, newest_checkpoint, save_checkpoint
 from sparkrec.train.feed import Feed
 from sparkrec.train.logbook import Logbook
@@ -35,6 +34,8 @@ from sparkrec.train.trim import Piece, TargetStates, cut_pieces
 from sparkrec.train.untrained import untrained
 from sparkrec.train.validation import Tile, read_tiles, validate
 
+FINAL = "final"
+"""The folder within the attempt in which the model to publish is made ready."""
 LOOK_EVERY_STEPS_ON_GPU = 20
 """A look at the loss makes a GPU wait for the CPU."""
 
@@ -49,7 +50,7 @@ class Training:
             TargetStates(self.model), broadcast_buffers=False, gradient_as_bucket_view=True
         )
         self.optimizer = torch.optim.AdamW(self.model.parameters(), weight_decay=self.settings.weight_decay, fused=True)
-        self.average = averaged(self.model, self.settings.average)
+        self.average = Average(self.model, self.settings.average)
         self.objective = Objective(self.settings, vocabulary, plan.popularity_power, place.device)
         self.is_known_V = vocabulary.is_known
         files = plan.training_set.train if plan.fixed_epochs is None else plan.training_set.everything()
@@ -95,7 +96,7 @@ class Training:
 
     def published(self) -> SequenceModel:
         """Return the model with averaged weights, which is validated and published."""
-        return cast(SequenceModel, self.average.module)
+        return self.average.model
 
     def _resume(self) -> Progress:
         own = newest_checkpoint(self.plan.attempt)
@@ -111,10 +112,12 @@ class Training:
 
     def _is_over(self) -> bool:
         done = self.progress.epoch - 1
-        if done >= self.max_epochs or (done and self._is_out_of_time()):
+        if done >= self.max_epochs:
             return True
         if not self.validates:
             return False
+        if done and self._is_out_of_time():
+            return True
         # While the learning rate still rises, no progress says nothing.
         warm_epochs = math.ceil(self.settings.warmup_steps / self.steps_per_epoch)
         return done - max(self.progress.best_epoch, warm_epochs) >= self.settings.patience
@@ -175,7 +178,7 @@ class Training:
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip_norm)
         self.optimizer.step()
-        self.average.update_parameters(self.model)
+        self.average.follow(self.model, self.progress.step)
         self.pending.append((number, loss.detach(), norm.detach()))
 
     def _look_at_losses(self) -> float:
@@ -256,26 +259,24 @@ class Training:
         return self.plan.attempt / f"best-{epoch}"
 
     def _second_opinion(self, tiles: list[Tile]) -> float:
-        """Return what the best neighbour of a past adds, and put it into the model that is kept."""
+        """Return what the best neighbour of a past adds; rank 0 leaves the model with it in the attempt's FINAL."""
         dist.barrier()  # rank 0 has written it
-        folder = self._best(self.progress.best_epoch)
-        model = read_model(folder).to(self.place.device)
-        dist.barrier()  # and everybody has read it
-        if model.neighbours is None:
-            return 0.0
-        if self.validates:
-            counts, _ = choose_second_opinion(model, tiles, self.place)
-        else:
-            counts = self.plan.second_opinion or 0.0
-            model.neighbours.counts.fill_(counts)
+        model = read_model(self._best(self.progress.best_epoch)).to(self.place.device)
+        counts = 0.0
+        if model.neighbours is not None:
+            if self.validates:
+                counts, _ = choose_second_opinion(model, tiles, self.place)
+            else:
+                counts = self.plan.second_opinion or 0.0
+                model.neighbours.counts.fill_(counts)
         if self.place.rank == 0:
-            save_model(folder, model, self.plan.card)
+            save_model(self.plan.attempt / FINAL, model, self.plan.card)
         return counts
 
     def _hand_over(self, second_opinion: float) -> None:
         progress = self.progress
         epochs = progress.epoch - 1
-        best = self._best(progress.best_epoch)
+        final = self.plan.attempt / FINAL
         summary = {
             "epochs": epochs,
             "best_epoch": progress.best_epoch,
@@ -290,5 +291,5 @@ class Training:
             "ranks": self.place.num_ranks,
             "history": progress.history,
         }
-        (best / "training.json").write_text(json.dumps(summary), encoding="utf-8")
-        best.rename(self.plan.folder)
+        (final / "training.json").write_text(json.dumps(summary), encoding="utf-8")
+        final.rename(self.plan.folder)

@@ -95,7 +95,6 @@ def cut_windows(batch: pa.RecordBatch, plan: CutPlan, catalogue: Catalogue) -> p
         "user_idx": pa.array(user_numbers(user_hashes[rows.users]), pa.int32()),
         **{name: lists(align_right(values, rows.starts, rows.ends, plan.length)) for name, values in parallel.items()},
         "target_idxs": lists(targets_NL),
-        "target_types": lists(align_right(pasts.event_types, rows.starts, rows.ends, plan.length, shift=1)),
         "negative_idxs": lists(negatives),
         "seen_idxs": _seen(pasts, rows),
         **_relevant(pasts, rows, plan, is_target),
