@@ -75,7 +75,7 @@ def test_a_mixture_of_a_file_stands_in_the_place_of_the_default_one(tmp_path: Pa
         ("train.model=sasrek", "found 'sasrek'"),
         ("top_n", "wanted section.key=value"),
         ("train.model=[", "not valid YAML"),
-        ("train.width=65", "train: train.width=65 is not a multiple of train.num_heads=2"),
+        ("train.width=65", "train: train.width=65 is no multiple of train.num_heads=2"),
         ("train.num_workers=9", "window.files=4 is less than train.num_workers=9"),
     ],
 )

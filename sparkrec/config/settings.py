@@ -201,9 +201,7 @@ class TrainSettings(Section):
         if self.model == "item_knn" and not self.neighbours:
             raise ValueError("train.model=item_knn scores by neighbours, but train.neighbours=0; raise it")
         if self.width % self.num_heads:
-            raise ValueError(
-                f"train.width={self.width} is not a multiple of train.num_heads={self.num_heads}; change one"
-            )
+            raise ValueError(f"train.width={self.width} is no multiple of train.num_heads={self.num_heads}; change one")
         return self
 
 

@@ -143,9 +143,9 @@ class Finder:
         sorted_BM = item_BM.masked_fill(~can_be_BM, NOBODY).sort(dim=1).values
         found_BN = torch.searchsorted(sorted_BM, item_BN.contiguous()).clamp(max=sorted_BM.shape[1] - 1)
         is_twice_BN = sorted_BM.gather(1, found_BN) == item_BN
-        all_items = torch.cat([item_BN.masked_fill(is_twice_BN, -1), item_BM.masked_fill(~can_be_BM, -1)], dim=1)
+        all_items = torch.cat([item_BN, item_BM], dim=1)
         all_scores = torch.cat([score_BN.masked_fill(is_twice_BN, -torch.inf), score_BM], dim=1)
-        # Equal scores stand in the order of items.
+        # Equal scores stand in the order of items; where lists are short, -1 comes before what was taken out.
         all_items, order = all_items.sort(dim=1, stable=True)
         all_scores, best = all_scores.gather(1, order).sort(dim=1, descending=True, stable=True)
         how_many = score_BN.shape[1]
