@@ -26,17 +26,26 @@ class Blocks(SequenceModel):
         raise NotImplementedError
 
     def encode(self, past: Past) -> Tensor:
-        may_see_B1LL = may_see(past.is_event_BL)
-        state_BLD: Tensor = self.dropout(self.norm(past.vector_BLD))
-        for block in self.blocks:
-            state_BLD = block(state_BLD, may_see_B1LL)
-        return state_BLD
+        return self._through_blocks(past, past.is_event_BL.shape[1])
 
     def encode_last(self, past: Past) -> Tensor:
+        # Nobody reads the other positions of the last block.
+        return self._through_blocks(past, 1)[:, -1]
+
+    def _through_blocks(self, past: Past, num_asked: int) -> Tensor:
         may_see_B1LL = may_see(past.is_event_BL)
         state_BLD = self.dropout(self.norm(past.vector_BLD))
         for block in self.blocks[:-1]:
             state_BLD = block(state_BLD, may_see_B1LL)
-        # Nobody reads the other positions of the last block.
-        last_BD: Tensor = self.blocks[-1](state_BLD, may_see_B1LL[:, :, -1:])[:, -1]
-        return last_BD
+        state_BQD: Tensor = self.blocks[-1](state_BLD, may_see_B1LL[:, :, -num_asked:])
+        return state_BQD
+
+
+def network(shape: ModelShape) -> nn.Sequential:
+    """Return the position-wise network of a block, four times as wide within."""
+    return nn.Sequential(
+        nn.Linear(shape.width, 4 * shape.width),
+        nn.GELU(),
+        nn.Dropout(shape.dropout),
+        nn.Linear(4 * shape.width, shape.width),
+    )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sparkrec.models.attention import RelativeAttention, distances
-from sparkrec.models.blocks import Blocks
+from sparkrec.models.blocks import Blocks, network
 from sparkrec.models.shape import ModelShape
 
 FILTER_SHARE = 0.7
@@ -31,12 +31,7 @@ class BSABlock(nn.Module):
         super().__init__()
         self.attention, self.filter = RelativeAttention(shape), Filter(shape)
         self.attention_norm, self.network_norm = nn.LayerNorm(shape.width), nn.LayerNorm(shape.width)
-        self.network = nn.Sequential(
-            nn.Linear(shape.width, 4 * shape.width),
-            nn.GELU(),
-            nn.Dropout(shape.dropout),
-            nn.Linear(4 * shape.width, shape.width),
-        )
+        self.network = network(shape)
         self.dropout = nn.Dropout(shape.dropout)
 
     def forward(self, state_BLD: Tensor, may_see_B1QL: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """Models that are counted or solved for, not learnt step by step."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sparkrec.models.neighbours import Neighbours
 from sparkrec.models.sequence_model import SequenceModel
@@ -25,3 +26,6 @@ class Counted(SequenceModel):
     @property
     def inputs(self) -> tuple[str, ...]:
         return ("item_idxs",)
+
+    def last_state(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        return self.states(inputs)[:, -1]

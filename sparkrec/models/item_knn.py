@@ -24,9 +24,6 @@ class ItemKNN(Counted):
     def states(self, inputs: Mapping[str, Tensor]) -> Tensor:
         return torch.zeros(*inputs["item_idxs"].shape, 1, device=self.is_known_V.device)
 
-    def last_state(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        return self.states(inputs)[:, -1]
-
     def item_vectors(self, item_idxs: Tensor) -> Tensor:
         return torch.zeros(*item_idxs.shape, 1, device=self.is_known_V.device)
 

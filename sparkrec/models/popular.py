@@ -22,9 +22,6 @@ class Popular(Counted):
     def states(self, inputs: Mapping[str, Tensor]) -> Tensor:
         return torch.ones(*inputs["item_idxs"].shape, 1, device=self.events_V1.device)
 
-    def last_state(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        return self.states(inputs)[:, -1]
-
     def item_vectors(self, item_idxs: Tensor) -> Tensor:
         return self.events_V1[item_idxs]
 

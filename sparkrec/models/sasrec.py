@@ -10,7 +10,7 @@ B users   L positions   Q positions that are asked for, the last ones   D width
 from torch import Tensor, nn
 
 from sparkrec.models.attention import RelativeAttention
-from sparkrec.models.blocks import Blocks
+from sparkrec.models.blocks import Blocks, network
 from sparkrec.models.shape import ModelShape
 
 
@@ -26,12 +26,7 @@ class Block(nn.Module):
         super().__init__()
         self.attention = RelativeAttention(shape)
         self.attention_norm = nn.LayerNorm(shape.width)
-        self.network = nn.Sequential(
-            nn.Linear(shape.width, 4 * shape.width),
-            nn.GELU(),
-            nn.Dropout(shape.dropout),
-            nn.Linear(4 * shape.width, shape.width),
-        )
+        self.network = network(shape)
         self.network_norm = nn.LayerNorm(shape.width)
         self.dropout = nn.Dropout(shape.dropout)
 

@@ -17,7 +17,7 @@ from sparkrec.models.store import save_model
 from sparkrec.tables import FIRST_ITEM
 from sparkrec.train.feed import FileSet
 from sparkrec.train.place import Place
-from sparkrec.train.plan import TrainPlan, Vocabulary
+from sparkrec.train.plan import FINAL, TrainPlan, Vocabulary
 from sparkrec.train.untrained import untrained
 
 ROUNDS, CUT_EVERY = 15, 4
@@ -39,7 +39,7 @@ def count(spark: SparkSession, plan: TrainPlan, vocabulary: Vocabulary) -> None:
         "wait_share": 0.0, "in_training_ndcg10": 0.0, "second_opinion": 0.0, "repeated": 0, "mean_travel": 0.0,
         "ranks": 0, "history": [],
     }  # fmt: skip
-    ready = plan.attempt / "final"
+    ready = plan.attempt / FINAL
     save_model(ready, model, plan.card)
     (ready / "training.json").write_text(json.dumps(told), encoding="utf-8")
     ready.rename(plan.folder)

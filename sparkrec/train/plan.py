@@ -23,6 +23,8 @@ from sparkrec.spark_errors import cause_of
 from sparkrec.tables import PAD
 from sparkrec.train.feed import FileSet
 
+FINAL = "final"
+"""The folder within the attempt in which the model to publish is made ready."""
 PLAN, VOCABULARY = "plan.json", "vocabulary.safetensors"
 
 

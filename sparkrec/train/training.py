@@ -26,7 +26,7 @@ from sparkrec.train.feed import Feed
 from sparkrec.train.logbook import Logbook
 from sparkrec.train.objective import Objective
 from sparkrec.train.place import Place
-from sparkrec.train.plan import TrainPlan, Vocabulary
+from sparkrec.train.plan import FINAL, TrainPlan, Vocabulary
 from sparkrec.train.progress import report
 from sparkrec.train.schedule import batch_for, epochs_for, learning_rate
 from sparkrec.train.second_opinion import choose_second_opinion
@@ -34,8 +34,6 @@ from sparkrec.train.trim import Piece, TargetStates, cut_pieces
 from sparkrec.train.untrained import untrained
 from sparkrec.train.validation import Tile, read_tiles, validate
 
-FINAL = "final"
-"""The folder within the attempt in which the model to publish is made ready."""
 LOOK_EVERY_STEPS_ON_GPU = 20
 """A look at the loss makes a GPU wait for the CPU."""
 
