@@ -119,7 +119,7 @@ def case_states(model: SequenceModel, tile: pa.RecordBatch, cases: Cases) -> Ten
 
 def case_opinions(model: SequenceModel, tile: pa.RecordBatch, cases: Cases) -> Opinions | None:
     """Return what the model's second opinion adds to scores, a row per case; None where it has none."""
-    if model.neighbours is None:
+    if not model.has_opinions:  # every epoch's validation, for one
         return None
     item_BL = held_out_inputs(tile, model, matrix(tile.column("item_idxs")).shape[1])["item_idxs"]
     newest = min(NEWEST, model.shape.length)  # what the model is told of when it scores

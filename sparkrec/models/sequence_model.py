@@ -99,9 +99,14 @@ class SequenceModel(nn.Module):
         """Return (B, D), the state of the last position."""
         return self.items.as_states(self.encode_last(self._past(inputs)))
 
+    @property
+    def has_opinions(self) -> bool:
+        """Whether `opinions` adds anything."""
+        return self.neighbours is not None and bool(self.neighbours.counts)
+
     def opinions(self, item_BL: Tensor) -> Opinions | None:
         """Return what is added to inner products for pasts that end at the last position; None for nothing."""
-        if self.neighbours is None or not self.neighbours.counts:
+        if self.neighbours is None or not self.has_opinions:
             return None
         opinions: Opinions = self.neighbours(item_BL)
         return opinions
