@@ -14,7 +14,7 @@ from bench_prepare import DAYS, SUBMIT, WORK, make_clicks, prepare, seconds_of, 
 from measure import measure
 from planned import files_of, plan_on
 
-from sparkrec.config.settings import TrainSettings
+from sparkrec.config.train_settings import TrainSettings
 from sparkrec.models.sasrec import SASRec
 from sparkrec.train.feed import Feed
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import torch
 
-from sparkrec.config.settings import TrainSettings
+from sparkrec.config.train_settings import TrainSettings
 from sparkrec.models.store import Card
 from sparkrec.train.candidate import shape_of
 from sparkrec.train.feed import FileSet

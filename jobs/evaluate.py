@@ -5,6 +5,7 @@ spark-submit jobs/evaluate.py --date 2019-10-01 [--against MODEL_VERSION] [--for
 
 from sparkrec.evaluate.contest import contest_of, in_words, with_champion
 from sparkrec.evaluate.figures import metrics_of, summed
+from sparkrec.evaluate.heads import figures_of_heads
 from sparkrec.evaluate.held_out import existing, sums_of_held_out
 from sparkrec.evaluate.leaks import check_models, check_windows
 from sparkrec.evaluate.night import figures_of_published, figures_of_realised
@@ -41,6 +42,7 @@ def main(run: Run) -> None:
     top_k = settings.evaluate.top_k
     figures = [
         summed(sums_of_held_out(windows.where("split = 'test'"), contest)),
+        *figures_of_heads(windows, contest.models, settings.window),
         *figures_of_published(lake, items, counts, run.date, version, top_k),
         *figures_of_realised(lake, items, known, run.date, top_k),
     ]

@@ -124,6 +124,7 @@ WINDOWS = Table(
         ("price_buckets", "array<int>", "L prices, 2 + floor(4 log2(price + 1)), at most 127; 1 unknown, 0 padding"),
         ("category_idxs", "array<int>", "L categories, 2 + hash of the name below 65,534; 1 unknown, 0 padding"),
         ("target_idxs", "array<int>", "L next items; 0 where nothing is to be learnt or found"),
+        ("target_types", "array<int>", "L kinds of next events, with or without an item; 0 likewise"),
         (
             "negative_idxs",
             "array<int>",

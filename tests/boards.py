@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 
-from sparkrec.config.settings import TrainSettings, WindowSettings
+from sparkrec.config.settings import WindowSettings
+from sparkrec.config.train_settings import TrainSettings
 from sparkrec.models.shape import ModelShape
 from sparkrec.models.store import Card
 from sparkrec.train.feed import FileSet

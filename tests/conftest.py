@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from pyspark.sql import SparkSession
 
 pytest_plugins = ["tests.nights"]
+# The tensors of tests are small: threads that wait for one another cost more than they give.
+torch.set_num_threads(1)
 
 ROOT = Path(__file__).parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"

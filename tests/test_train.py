@@ -15,7 +15,7 @@ import torch.distributed as dist
 from sparkrec.errors import SparkrecError
 from sparkrec.evaluate.cases import case_opinions, case_states, cases_of
 from sparkrec.evaluate.ranks import full_ranks
-from sparkrec.models.registry import LEARNT, build_model
+from sparkrec.models.registry import ARCHITECTURES, LEARNT, build_model
 from sparkrec.models.shape import ModelShape
 from sparkrec.models.store import has_model, load_model, read_weights
 from sparkrec.train.average import Average
@@ -25,7 +25,7 @@ from sparkrec.train.progress import EndedError, mark_done, mark_failed
 from sparkrec.train.rank import train_rank
 from sparkrec.train.schedule import batch_for, epochs_for
 from sparkrec.train.training import Training
-from tests.boards import all_known, changed, checkerboard, plan_for, split, write_files
+from tests.boards import SQUARES, all_known, changed, checkerboard, plan_for, split, write_files
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def share_found(folder: Path, board: pa.Table) -> float:
     return float((rank_P == 1).double().mean())
 
 
-@pytest.mark.parametrize("architecture", LEARNT)
+@pytest.mark.parametrize("architecture", [name for name in LEARNT if ARCHITECTURES[name].reads_past])
 def test_a_trained_model_finds_the_next_square_of_the_checkerboard(
     board: pa.Table, tmp_path: Path, architecture: str
 ) -> None:
@@ -62,6 +62,19 @@ def test_a_trained_model_finds_the_next_square_of_the_checkerboard(
     train_rank(str(plan.attempt))
     assert has_model(plan.folder)
     assert share_found(plan.folder, board) > 0.95
+
+
+@pytest.mark.parametrize("architecture", [name for name in LEARNT if not ARCHITECTURES[name].reads_past])
+def test_a_model_of_users_alone_finds_their_colour(board: pa.Table, tmp_path: Path, architecture: str) -> None:
+    plan = plan_for(board, tmp_path, architecture, num_users=4096)
+    train_rank(str(plan.attempt))
+    model = load_model(str(plan.folder))
+    (test,) = split(board, "test").combine_chunks().to_batches()
+    cases = cases_of(test, by_steps=False)
+    with torch.inference_mode():
+        best_CN = model.scores(case_states(model, test, cases)).topk(SQUARES // 2, dim=1).indices
+    same_colour_CN = best_CN % 2 == cases.sought.item_P[:, None] % 2
+    assert float(same_colour_CN.double().mean()) > 0.75, "half of them by chance"
 
 
 @pytest.mark.parametrize("loss", ["in_batch_softmax", "sampled_softmax", "binary", "generalised_binary", "pairwise"])

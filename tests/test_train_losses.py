@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from sparkrec.config.settings import TrainSettings
-from sparkrec.models.registry import LEARNT, build_model
+from sparkrec.config.train_settings import TrainSettings
+from sparkrec.models.registry import ARCHITECTURES, LEARNT, build_model
 from sparkrec.models.shape import ModelShape
 from sparkrec.train.losses import (
     binary,
@@ -226,22 +226,26 @@ def test_a_batch_without_any_target_changes_nothing(loss: str) -> None:
     assert all(p.grad is None or not p.grad.any() for p in model.parameters())
 
 
-@pytest.mark.parametrize("architecture", LEARNT)
+@pytest.mark.parametrize("architecture", [name for name in LEARNT if ARCHITECTURES[name].reads_past])
 def test_a_tiny_set_is_learnt_by_heart(architecture: str) -> None:
     torch.manual_seed(1)
-    model = build_model(architecture, ModelShape(14, 6, 16, 2, 2, 0.0, temperature=0.07, num_users=8))
+    heads = ("next_action", "own_action", "purchase")
+    model = build_model(architecture, ModelShape(14, 6, 16, 2, 2, 0.0, temperature=0.07, num_users=8, heads=heads))
     model.is_known_V[2:] = True
     vocabulary = Vocabulary(torch.ones(14, dtype=torch.int64), model.is_known_V, torch.full((14,), -1))
     objective = Objective(TrainSettings(loss="softmax", later_targets=0), vocabulary, 0.75, torch.device("cpu"))
     past_B7 = torch.stack([2 + torch.randperm(12)[:7] for _ in range(4)])
     batch = {
         "item_idxs": past_B7[:, :-1], "target_idxs": past_B7[:, 1:], "user_idx": torch.arange(4),
-        "event_types": torch.ones(4, 6, dtype=torch.long),
+        "event_types": 1 + past_B7[:, :-1] % 3, "target_types": 1 + past_B7[:, 1:] % 3,
     }  # fmt: skip
+    # Whatever a user never turns to.
+    own = [set(past) for past in past_B7.tolist()]
+    batch["negative_idxs"] = torch.tensor([[n for n in range(2, 14) if n not in past][:4] * 6 for past in own])
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
-    for _ in range(150):
+    for _ in range(300):
         loss = objective(TargetStates(model), model, cut_pieces(batch, 4), torch.Generator())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert loss.item() < 0.1
+    assert loss.item() < 0.2

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from sparkrec.config.settings import HOW_NOT_WHAT, Section, Settings
+from sparkrec.config.section import Section
+from sparkrec.config.settings import HOW_NOT_WHAT, Settings
 from sparkrec.config.source import Source
 from sparkrec.errors import RefusedError
 

@@ -2,16 +2,10 @@
 
 from typing import Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
+
+from sparkrec.config.section import Section
+from sparkrec.config.train_settings import TrainSettings
 
 HOW_NOT_WHAT: dict[str, set[str]] = {
     "window": {"keep_days"},
@@ -31,10 +25,6 @@ Kind = Literal["view", "cart", "purchase", "favourite", "remove"]
 """Kinds of events that have an item."""
 
 
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
 class LakeSettings(Section):
     root: str = "lake"
     """Folder of all tables and models: a path (relative to the working folder) that driver and workers mount."""
@@ -43,7 +33,7 @@ class LakeSettings(Section):
 class SparkSettings(Section):
     app_name: str = "sparkrec"
     """Name of the application in Spark's own lists."""
-    properties: dict[str, str] = {}
+    properties: dict[str, str] = Field({})
     """Spark properties of the session, `spark.…: value`. What the JVM must know at start is in spark-defaults.conf."""
 
 
@@ -123,88 +113,6 @@ class WindowSettings(Section):
         return {value: 1.0} if isinstance(value, str) else value
 
 
-class TrainSettings(Section):
-    model: Literal[
-        "sasrec", "esasrec", "bsarec", "hstu", "gru4rec", "caser", "cnn_attention",
-        "dfnn", "lstm", "dfnn_lstm", "rnn_profile", "mf", "item_knn", "popular",
-    ] = "sasrec"  # fmt: skip
-    """Architecture, a file in sparkrec/models."""
-    width: PositiveInt = 128
-    """Width of item vectors and states (D)."""
-    num_blocks: PositiveInt = 2
-    """Transformer blocks."""
-    num_heads: PositiveInt = 2
-    """Attention heads; they divide `width`."""
-    dropout: float = Field(0.5, ge=0, lt=1)
-    """Share of activations dropped while training."""
-    temperature: PositiveFloat | None = 0.07
-    """Scores are cosines divided by this; null: inner products, where popular items can have longer vectors."""
-    side_inputs: list[Literal["event_types", "gap_buckets", "session_starts", "price_buckets"]] = ["event_types"]
-    """What is read of an event beside its item: its kind, time since the one before, if a session begins, price."""
-    num_users: PositiveInt = 65_536
-    """Vectors of their own that users share by hash, in architectures that give users any."""
-    attributes: bool = True
-    """Add the mean of vectors of an item's category, brand and attributes (of prepare.catalogue) to its own."""
-    num_workers: PositiveInt = 1
-    """Training processes (ranks): one per GPU, or a few on CPU."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where ranks compute; auto takes GPUs where Spark or the machine offers them."""
-    threads_per_worker: NonNegativeInt = 0
-    """CPU threads of a rank; 0 shares the machine's cores among its ranks."""
-    max_epochs: PositiveInt | None = None
-    """Passes over the training windows, at most; null: as many as 10 million targets take, 10 to 100."""
-    patience: PositiveInt = 5
-    """Epochs without a better validation NDCG@10, after warm-up, that end training; the best epoch is kept."""
-    max_minutes: PositiveFloat | None = None
-    """A guard against runaways: no epoch begins after so many minutes of training; what is best by then is kept."""
-    batch_size_per_rank: PositiveInt | None = None
-    """Windows per step and rank; null: so many that an epoch takes about 350 steps, of 256 to 4,096 targets each."""
-    learning_rate: PositiveFloat = 0.001
-    """Peak step size of AdamW."""
-    warmup_steps: NonNegativeInt = 200
-    """Steps over which the learning rate rises from zero."""
-    weight_decay: float = Field(0.01, ge=0)
-    """AdamW's weight decay."""
-    clip_norm: PositiveFloat = 1.0
-    """Largest gradient norm of a step."""
-    average: float = Field(0.998, ge=0, lt=1)
-    """Largest share of the averaged weights, which are those published, that a step leaves as it is; 0 is off."""
-    loss: Literal[
-        "auto", "softmax", "sampled_softmax", "in_batch_softmax", "binary", "generalised_binary", "pairwise"
-    ] = "auto"  # fmt: skip
-    """Against all items, negatives by popularity, from the batch, or of each target; auto: all, if 50,000 or fewer."""
-    later_targets: float = Field(0.4, ge=0, lt=1)
-    """The softmaxes learn from what follows later, too, each item so much of the one before; 0: from the next alone."""
-    num_shared_negatives: PositiveInt = 512
-    """Negatives that all targets of a batch share, by sampled_softmax and in_batch_softmax."""
-    neighbours: NonNegativeInt = 20
-    """Neighbours of each item in users' pasts that give a second opinion, which counts as much as validation says."""
-    start: Literal["scratch", "champion"] = "scratch"
-    """Begin with random weights, or fine-tune those of the newest champion of an earlier date."""
-    refit: bool = False
-    """Train a second time on all windows, held-out ones included, for as many epochs; the figures are of the first."""
-    checkpoint_steps: PositiveInt = 1000
-    """Steps between checkpoints; there is one after every epoch in any case."""
-    resume_from: str | None = None
-    """Folder of a checkpoint to go on from; without it a training that was cut off goes on from its own."""
-    shuffle_rows: PositiveInt = 20000
-    """Windows in a rank's shuffle buffer."""
-    validation_users: PositiveInt = 10_000
-    """Users whose validation targets are ranked after each epoch, at most."""
-
-    @property
-    def num_neighbours(self) -> int:
-        return 0 if self.model in ("popular", "mf") else self.neighbours
-
-    @model_validator(mode="after")
-    def what_is_needed_is_there(self) -> "TrainSettings":
-        if self.model == "item_knn" and not self.neighbours:
-            raise ValueError("train.model=item_knn scores by neighbours, but train.neighbours=0; raise it")
-        if self.width % self.num_heads:
-            raise ValueError(f"train.width={self.width} is no multiple of train.num_heads={self.num_heads}; change one")
-        return self
-
-
 class RecommendSettings(Section):
     top_n: PositiveInt = 10
     """Items per user (N)."""
@@ -216,7 +124,7 @@ class RecommendSettings(Section):
     """Where executors score; auto takes the GPU that Spark gave the task."""
     preselect: Literal["auto", "bfloat16", "float32"] = "auto"
     """Numbers of the first pass over the catalogue; auto takes the fastest there is. Lists are the same with either."""
-    leave_out: dict[Kind, PositiveInt | None] = {"purchase": None}
+    leave_out: dict[Kind, PositiveInt | None] = Field({"purchase": None})
     """Kinds of events after which an item is not offered again, and for how many days; null is for good."""
     popular_days: PositiveInt = 7
     """Days that the first two fallbacks count popularity over."""

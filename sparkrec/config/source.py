@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from sparkrec.config.settings import Section
+from sparkrec.config.section import Section
 
 EventWord = Literal["view", "cart", "purchase", "search", "favourite", "remove"]
 

@@ -97,11 +97,16 @@ def held_out_inputs(tile: pa.RecordBatch, model: SequenceModel, length: int | No
 
 def case_states(model: SequenceModel, tile: pa.RecordBatch, cases: Cases) -> Tensor:
     """Return (C, D): the states that the cases' lists follow from."""
-    row_C = torch.from_numpy(cases.row_C)
-    if cases.position_C is None:
+    return states_at(model, tile, cases.row_C, cases.position_C)
+
+
+def states_at(model: SequenceModel, tile: pa.RecordBatch, rows: Ints, positions: Ints | None) -> Tensor:
+    """Return (C, D): the states of these rows at these positions, None for the last ones."""
+    row_C = torch.from_numpy(rows)
+    if positions is None:
         return model.last_state(held_out_inputs(tile, model))[row_C]
     length = matrix(tile.column("item_idxs")).shape[1]
-    position_C = torch.from_numpy(cases.position_C)
+    position_C = torch.from_numpy(positions)
     if model.shape.length >= length:
         return model.states(held_out_inputs(tile, model))[row_C, position_C]
     # A model of shorter windows sees each case as a row of its own, which ends where the case is.

@@ -21,6 +21,7 @@ class Counted(SequenceModel):
         nn.Module.__init__(self)
         self.shape = shape
         self.neighbours: Neighbours | None = None
+        self.purchase, self.actions = None, nn.ModuleDict()
         self.register_buffer("is_known_V", torch.zeros(shape.vocabulary_size, dtype=torch.bool))
 
     @property

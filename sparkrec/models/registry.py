@@ -3,12 +3,16 @@
 from sparkrec.models.bsarec import BSARec
 from sparkrec.models.caser import Caser
 from sparkrec.models.cnn_attention import CNNAttention
+from sparkrec.models.cnn_hybrid import CNNHybrid
+from sparkrec.models.cnn_only import CNNOnly
 from sparkrec.models.dfnn import DFNN
 from sparkrec.models.dfnn_lstm import DFNNLSTM
 from sparkrec.models.esasrec import ESASRec
 from sparkrec.models.gru4rec import GRU4Rec
 from sparkrec.models.hstu import HSTU
+from sparkrec.models.ite import ITE
 from sparkrec.models.item_knn import ItemKNN
+from sparkrec.models.long_only import LongOnly
 from sparkrec.models.lstm import LSTM
 from sparkrec.models.mf import MF
 from sparkrec.models.popular import Popular
@@ -32,6 +36,10 @@ ARCHITECTURES: dict[str, type[SequenceModel]] = {
     "lstm": LSTM,
     "dfnn_lstm": DFNNLSTM,
     "rnn_profile": RNNProfile,
+    "ite": ITE,
+    "cnn_hybrid": CNNHybrid,
+    "cnn_only": CNNOnly,
+    "long_only": LongOnly,
 }
 
 

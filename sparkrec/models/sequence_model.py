@@ -9,8 +9,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from sparkrec.models.events import Events
+from sparkrec.models.heads import NEXT_ACTION, OWN_ACTION, PURCHASE, ActionHead, PurchaseHead
 from sparkrec.models.initial import SPREAD
 from sparkrec.models.items import Items
 from sparkrec.models.neighbours import Neighbours, Opinions
@@ -51,6 +53,9 @@ class SequenceModel(nn.Module):
     reads_user: ClassVar[bool] = False
     """Whether users have vectors of their own."""
 
+    reads_past: ClassVar[bool] = True
+    """Whether states follow from what a user did."""
+
     scores_pairs: ClassVar[bool] = False
     """Whether the best items by inner product are put in order by `pair_scores`."""
 
@@ -67,6 +72,10 @@ class SequenceModel(nn.Module):
         if self.reads_user:
             self.users = nn.Embedding(shape.num_users, shape.width)
             nn.init.normal_(self.users.weight, std=SPREAD)
+        self.purchase = PurchaseHead(self.num_known_of_pair, shape) if PURCHASE in shape.heads else None
+        self.actions = nn.ModuleDict(
+            {name: ActionHead(self.state_width, shape) for name in (NEXT_ACTION, OWN_ACTION) if name in shape.heads}
+        )
         self.register_buffer("is_known_V", torch.zeros(shape.vocabulary_size, dtype=torch.bool))
 
     @property
@@ -90,6 +99,33 @@ class SequenceModel(nn.Module):
     def pair_scores(self, state_BD: Tensor, items_BM: Tensor) -> Tensor:
         """Return (B, M), scores of pairs of a state and an item; the higher, the better. Only with `scores_pairs`."""
         raise NotImplementedError
+
+    @property
+    def state_width(self) -> int:
+        return self.shape.width
+
+    @property
+    def num_known_of_pair(self) -> int:
+        return 3 * self.state_width
+
+    def known_of_pair(self, state_BD: Tensor, items_BM: Tensor) -> Tensor:
+        """Return (B, M, F), what the head for purchases is told: both vectors and their product."""
+        vector_BMD = self.item_vectors(items_BM)
+        width = vector_BMD.shape[-1:]
+        of_item_BMD = functional.layer_norm(vector_BMD, width)
+        of_state_BMD = functional.layer_norm(state_BD, width)[:, None].expand_as(of_item_BMD)
+        return torch.cat([of_state_BMD, of_item_BMD, of_state_BMD * of_item_BMD], dim=-1)
+
+    def purchase_logits(self, state_BD: Tensor, items_BM: Tensor) -> Tensor:
+        """Return (B, M), log odds that interest in an item ends in a purchase. Only with the head for it."""
+        assert self.purchase is not None
+        logits: Tensor = self.purchase(self.known_of_pair(state_BD, items_BM))
+        return logits
+
+    def action_logits(self, state_BD: Tensor, head: str) -> Tensor:
+        """Return (B, E), logits of kinds of events by their code. In: the head's name, one of the model's."""
+        logits: Tensor = self.actions[head](functional.layer_norm(state_BD, state_BD.shape[-1:]))
+        return logits
 
     def states(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return (B, L, D)."""

@@ -28,7 +28,11 @@ class ModelShape:
     max_attributes: int = 0
     """Attributes of one item, at most."""
 
+    heads: tuple[str, ...] = ()
+    """What the model is asked beside the next item, see `heads`."""
+
     @classmethod
     def read(cls, told: Mapping[str, Any]) -> "ModelShape":
         """Return the shape that was written as JSON."""
-        return cls(**{**told, "side_inputs": tuple(told.get("side_inputs", cls.side_inputs))})
+        tuples = {name: tuple(told.get(name, getattr(cls, name))) for name in ("side_inputs", "heads")}
+        return cls(**{**told, **tuples})

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from sparkrec.config import Settings
 from sparkrec.config.load import chosen_settings, settings_hash
-from sparkrec.config.settings import TrainSettings
+from sparkrec.config.train_settings import TrainSettings
 from sparkrec.models.published import evaluated
 from sparkrec.models.registry import LEARNT
 from sparkrec.models.shape import ModelShape
@@ -104,6 +104,7 @@ def shape_of(settings: TrainSettings, length: int, vocabulary: Vocabulary) -> Mo
         num_neighbours=vocabulary.next_items.shape[1],
         num_attributes=len(vocabulary.attribute_keys) - 1,
         max_attributes=vocabulary.attributes.shape[1],
+        heads=tuple(settings.heads) if settings.model in LEARNT else (),
     )
 
 

@@ -131,11 +131,17 @@ def binary(
     In   less_sure: the power of the target's probability, see `less_sure_of`; negatives then count one by one.
     """
     positive_T, negative_TK_logit = _own_logits(state_TD, vectors, target_T, negative_TK)
-    drawn_TK = (negative_TK != PAD).float()
-    against_T = (functional.softplus(negative_TK_logit) * drawn_TK).sum(-1)
+    is_drawn_TK = negative_TK != PAD
     if less_sure is None:
-        return (functional.softplus(-positive_T) + against_T / drawn_TK.sum(-1).clamp(min=1)).mean()
-    return ((less_sure * functional.softplus(-positive_T) + against_T) / (1 + drawn_TK.sum(-1))).mean()
+        return binary_of(positive_T, negative_TK_logit, is_drawn_TK)
+    against_T = (functional.softplus(negative_TK_logit) * is_drawn_TK).sum(-1)
+    return ((less_sure * functional.softplus(-positive_T) + against_T) / (1 + is_drawn_TK.sum(-1))).mean()
+
+
+def binary_of(positive_T: Tensor, negative_TK: Tensor, is_drawn_TK: Tensor) -> Tensor:
+    """Return the mean binary cross-entropy of logits, a target counting as much as its negatives together."""
+    against_T = (functional.softplus(negative_TK) * is_drawn_TK).sum(-1) / is_drawn_TK.sum(-1).clamp(min=1)
+    return (functional.softplus(-positive_T) + against_T).mean()
 
 
 def less_sure_of(num_negatives: int, num_items: int, calibration: float = 0.75) -> float:

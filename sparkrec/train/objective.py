@@ -10,9 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from sparkrec.config.settings import TrainSettings
+from sparkrec.config.train_settings import TrainSettings
+from sparkrec.models.heads import PURCHASE
+from sparkrec.models.pairs import PairModel
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.tables import PAD
+from sparkrec.train.head_losses import action_losses, pair_loss, purchase_loss
 from sparkrec.train.losses import (
     binary,
     chances_of,
@@ -49,19 +52,42 @@ class Objective:
 
     def columns(self, model: SequenceModel) -> list[str]:
         """Return the columns of `windows` that training reads."""
-        return [*model.columns, "target_idxs", *(["negative_idxs"] if self._loss in OWN_NEGATIVES else [])]
+        negatives = ["negative_idxs"] if self._loss in OWN_NEGATIVES or model.scores_pairs else []
+        kinds = ["event_types", "target_types"] if model.shape.heads else []
+        return list(dict.fromkeys([*model.columns, "target_idxs", *negatives, *kinds]))
 
     def __call__(
         self, states: States, model: SequenceModel, pieces: Sequence[Mapping[str, Tensor]], generator: torch.Generator
     ) -> Tensor:
-        """Return the mean loss over the batch's targets."""
-        follow_TF = following(pieces, self._num_follow)
+        """Return the mean loss over the batch's targets, that of pairs and of the model's heads added."""
+        # Heads learn from searches and rare items, too.
+        follow_TF, state_TD = following(pieces, self._num_follow), states(pieces)
+        of_actions = action_losses(model, state_TD, pieces)
+        is_item_T = follow_TF[:, 0] != PAD
+        follow_TF, state_TD = follow_TF[is_item_T], state_TD[is_item_T]
         target_T = follow_TF[:, 0]
-        state_TD, vectors = states(pieces), model.item_vectors
         if not len(target_T):  # a batch of held-out items alone, none of which can be learnt
-            return 0.0 * (state_TD.sum() + vectors(target_T).sum())
-        if self._loss in OWN_NEGATIVES:
-            negative_TK = at_targets(pieces, "negative_idxs").view(len(target_T), -1)
+            return 0.0 * (sum(weights.sum() for weights in model.parameters()) + state_TD.sum()) + sum(of_actions)
+        negative_TK = None
+        if "negative_idxs" in pieces[0]:
+            negative_TK = at_targets(pieces, "negative_idxs").view(len(is_item_T), -1)[is_item_T]
+        loss = self._of_next_items(model, state_TD, follow_TF, negative_TK, generator) + sum(of_actions)
+        if isinstance(model, PairModel) and negative_TK is not None:
+            loss = loss + pair_loss(model, state_TD, target_T, negative_TK)
+        if PURCHASE in model.shape.heads:
+            loss = loss + purchase_loss(model, state_TD, target_T, at_targets(pieces, "target_types")[is_item_T])
+        return loss
+
+    def _of_next_items(
+        self,
+        model: SequenceModel,
+        state_TD: Tensor,
+        follow_TF: Tensor,
+        negative_TK: Tensor | None,
+        generator: torch.Generator,
+    ) -> Tensor:
+        target_T, vectors = follow_TF[:, 0], model.item_vectors
+        if self._loss in OWN_NEGATIVES and negative_TK is not None:
             if self._loss == "pairwise":
                 return pairwise(state_TD, vectors, target_T, negative_TK)
             less_sure = (

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from sparkrec.config.settings import TrainSettings
+from sparkrec.config.train_settings import TrainSettings
 from sparkrec.errors import RefusedError, SparkrecError
 from sparkrec.models.shape import ModelShape
 from sparkrec.models.store import Card

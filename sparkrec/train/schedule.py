@@ -1,6 +1,6 @@
 """How long a training may be, how large its batches are, and how its learning rate goes up."""
 
-from sparkrec.config.settings import TrainSettings
+from sparkrec.config.train_settings import TrainSettings
 
 TARGETS = 10_000_000
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 100

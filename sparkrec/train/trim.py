@@ -61,30 +61,35 @@ def piece_ends(lengths: Sequence[int]) -> list[int]:
 
 
 class TargetStates(nn.Module):
-    """The model's states at the targets alone, (T, D), over all pieces: one forward pass to whoever wraps it."""
+    """The model's states where something is learnt, (T, D), over all pieces: one forward pass to whoever wraps it."""
 
     def __init__(self, model: SequenceModel) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, pieces: Sequence[Mapping[str, Tensor]]) -> Tensor:
-        return torch.cat([self.model.states(piece)[piece["target_idxs"] != PAD] for piece in pieces])
+        return torch.cat([self.model.states(piece)[is_learnt_from(piece)] for piece in pieces])
+
+
+def is_learnt_from(piece: Mapping[str, Tensor]) -> Tensor:
+    """Return (B, L): where the next event teaches something; where only items are learnt, where it has a known one."""
+    is_target_BL: Tensor = piece["target_idxs"] != PAD
+    return is_target_BL | (piece["target_types"] != PAD) if "target_types" in piece else is_target_BL
 
 
 def following(pieces: Sequence[Mapping[str, Tensor]], num: int) -> Tensor:
-    """Return (T, F): at every target the item that comes next, and those after it in the window; PAD where it ends."""
+    """Return (T, F): the item that comes next, and those after it in the window; PAD where it ends."""
     parts = []
     for piece in pieces:
-        target_BL = piece["target_idxs"]
-        later_BLF = functional.pad(target_BL, (0, num - 1), value=PAD).unfold(1, num, 1)
-        parts.append(later_BLF[target_BL != PAD])
+        later_BLF = functional.pad(piece["target_idxs"], (0, num - 1), value=PAD).unfold(1, num, 1)
+        parts.append(later_BLF[is_learnt_from(piece)])
     return torch.cat(parts).long()
 
 
 def at_targets(pieces: Sequence[Mapping[str, Tensor]], name: str) -> Tensor:
-    """Return a column's values at the targets, in the order of `TargetStates`: (T,), or (T, K)."""
+    """Return a column's values in the order of `TargetStates`: (T,), or (T, K)."""
     parts = []
     for piece in pieces:
-        is_target_BL = piece["target_idxs"] != PAD
+        is_target_BL = is_learnt_from(piece)
         parts.append(piece[name].reshape(*is_target_BL.shape, -1)[is_target_BL].squeeze(-1))
     return torch.cat(parts).long()

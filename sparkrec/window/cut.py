@@ -95,6 +95,7 @@ def cut_windows(batch: pa.RecordBatch, plan: CutPlan, catalogue: Catalogue) -> p
         "user_idx": pa.array(user_numbers(user_hashes[rows.users]), pa.int32()),
         **{name: lists(align_right(values, rows.starts, rows.ends, plan.length)) for name, values in parallel.items()},
         "target_idxs": lists(targets_NL),
+        "target_types": lists(_target_types(pasts, rows, plan.length)),
         "negative_idxs": lists(negatives),
         "seen_idxs": _seen(pasts, rows),
         **_relevant(pasts, rows, plan, is_target),
@@ -117,12 +118,25 @@ def _targets(pasts: Pasts, rows: Rows, length: int, is_known: Bools, is_target: 
     targets_NL = hide_unknown(next_NL, is_known, instead=PAD)
     targets_NL = np.where(targets_NL < FIRST_ITEM, PAD, targets_NL)
     # Held-out targets stand as they are, also where the model cannot know them: that is a miss, not a way out.
-    held = np.flatnonzero(rows.numbers < FIRST_TRAINING)
-    place_HL = rows.ends[held, None] - length + 1 + np.arange(length)[None, :]
-    is_held_HL = place_HL >= rows.firsts[held, None]
+    held, place_HL, is_held_HL = _held_places(rows, length)
     is_held_HL[is_held_HL] = is_target[place_HL[is_held_HL]]
     targets_NL[held] = np.where(is_held_HL, next_NL[held], PAD)
     return targets_NL
+
+
+def _target_types(pasts: Pasts, rows: Rows, length: int) -> Ints:
+    """Return the kinds of next events, searches and unknown items included."""
+    types_NL = align_right(pasts.event_types, rows.starts, rows.ends, length, shift=1)
+    held, _, is_held_HL = _held_places(rows, length)
+    types_NL[held] = np.where(is_held_HL, types_NL[held], PAD)
+    return types_NL
+
+
+def _held_places(rows: Rows, length: int) -> tuple[Ints, Ints, Bools]:
+    """Return the held-out rows, the place of the event after each position, and whether that one is held out."""
+    held = np.flatnonzero(rows.numbers < FIRST_TRAINING)
+    place_HL = rows.ends[held, None] - length + 1 + np.arange(length)[None, :]
+    return held, place_HL, place_HL >= rows.firsts[held, None]
 
 
 def _own(batch: pa.RecordBatch, pasts: Pasts, train_ends: Ints, is_known: Bools) -> Own:

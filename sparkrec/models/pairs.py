@@ -1,0 +1,112 @@
+"""Models that score pairs of a user and an item by a network.
+
+Their inner products only choose the candidates that the network puts in order; `train.loss` teaches these, and binary
+cross-entropy the network.
+
+B users   L positions   D width   S width of a state   M items of a user   H hidden numbers of a pair
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sparkrec.models.sequence_model import Past, SequenceModel
+from sparkrec.models.shape import ModelShape
+
+WIDE, NARROW, DROPOUT = 100, 50, 0.2
+"""The network of the CNN hybrid's paper."""
+
+
+class PairModel(SequenceModel):
+    """A state is `num_parts` vectors of width D side by side, by the sum of which candidates are found.
+
+    An architecture says what its network makes of a pair: `hidden`.
+    """
+
+    scores_pairs: ClassVar[bool] = True
+    num_parts: ClassVar[int] = 1
+
+    def __init__(self, shape: ModelShape) -> None:
+        super().__init__(shape)
+        self.interest = nn.Linear(self.num_hidden, 1)
+
+    @property
+    def num_hidden(self) -> int:
+        return NARROW
+
+    @property
+    def state_width(self) -> int:
+        return self.num_parts * self.shape.width
+
+    @property
+    def num_known_of_pair(self) -> int:
+        return self.num_hidden
+
+    def known_of_pair(self, state_BD: Tensor, items_BM: Tensor) -> Tensor:
+        return self._hidden(state_BD, items_BM)
+
+    def hidden(self, parts: Sequence[Tensor], item_BMD: Tensor) -> Tensor:
+        """Return (B, M, H), what the network makes of pairs. In: each part of the states, (B, 1, D)."""
+        raise NotImplementedError
+
+    def pair_scores(self, state_BD: Tensor, items_BM: Tensor) -> Tensor:
+        """Return (B, M): log odds of interest or, with the head for it, the log of the chance of a purchase: that of
+        interest times that of a purchase given interest."""
+        hidden_BMH = self._hidden(state_BD, items_BM)
+        interest_BM: Tensor = self.interest(hidden_BMH).squeeze(-1)
+        if self.purchase is None:
+            return interest_BM
+        return functional.logsigmoid(interest_BM) + functional.logsigmoid(self.purchase(hidden_BMH))
+
+    def interest_logits(self, state_BD: Tensor, items_BM: Tensor) -> Tensor:
+        """Return (B, M), log odds that an item is turned to at all."""
+        logits: Tensor = self.interest(self._hidden(state_BD, items_BM)).squeeze(-1)
+        return logits
+
+    def item_vectors(self, item_idxs: Tensor) -> Tensor:
+        """Return (…, S): the item's vector, once per part."""
+        return super().item_vectors(item_idxs).tile(self.num_parts)
+
+    def item_matrix(self) -> Tensor:
+        return super().item_matrix().tile(self.num_parts)
+
+    def _hidden(self, state_BS: Tensor, items_BM: Tensor) -> Tensor:
+        parts = state_BS[:, None].chunk(self.num_parts, dim=-1)
+        return self.hidden(list(parts), self._own_vectors(items_BM))
+
+    def _own_vectors(self, items_BM: Tensor) -> Tensor:
+        """Return (B, M, D); with cosines as long as random numbers of variance one, so that a network can read them."""
+        vectors = super().item_vectors(items_BM)
+        return vectors if self.shape.temperature is None else vectors * self.shape.width**0.5
+
+
+class LongTerm(PairModel):
+    """A model whose state is the user's own vector, whatever the user did."""
+
+    reads_user: ClassVar[bool] = True
+    reads_past: ClassVar[bool] = False
+
+    def __init__(self, shape: ModelShape) -> None:
+        super().__init__(replace(shape, side_inputs=()))
+
+    def encode(self, past: Past) -> Tensor:
+        assert past.user_BD is not None
+        return past.user_BD[:, None].expand_as(past.vector_BLD)
+
+
+def pair_network(num_known: int) -> nn.Sequential:
+    """Return the network of the paper, from what is known of a pair to NARROW hidden numbers."""
+    return nn.Sequential(
+        nn.Linear(num_known, WIDE), nn.ReLU(), nn.Dropout(DROPOUT),
+        nn.Linear(WIDE, NARROW), nn.ReLU(), nn.Dropout(DROPOUT),
+    )  # fmt: skip
+
+
+def side_by_side(*parts: Tensor) -> Tensor:
+    """Return tensors joined in their last dimension, those with one item per user repeated for all of a user's."""
+    num = max(part.shape[1] for part in parts)
+    return torch.cat([part.expand(-1, num, -1) for part in parts], dim=-1)
