@@ -30,6 +30,7 @@ DRIVER_SEES = {
     "prepare/commit.py": "Polars: users' days that a run took back",
     "prepare/catalogue.py": IN_A_TASK,
     "models/published.py": "rows of `models`",
+    "evaluate/heads.py": "a row per kind of event",
     "prepare/heal.py": "Polars: one row of runs",
     "prepare/histories.py": IN_A_TASK,
     "prepare/item_days.py": IN_A_TASK,

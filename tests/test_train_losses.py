@@ -19,7 +19,7 @@ from sparkrec.train.losses import (
 )
 from sparkrec.train.objective import Objective, loss_for, num_following
 from sparkrec.train.plan import Vocabulary
-from sparkrec.train.trim import TargetStates, at_targets, cut_pieces, following, piece_ends
+from sparkrec.train.trim import PIECE_COST_ON_GPU, TargetStates, at_targets, cut_pieces, following, piece_ends
 
 
 def material(num_targets: int = 5, width: int = 4, size: int = 9) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -187,6 +187,7 @@ def test_pieces_hold_all_that_is_not_padding_and_little_else() -> None:
 def test_one_length_is_one_piece() -> None:
     assert piece_ends([50] * 128) == [128]
     assert piece_ends([7]) == [1]
+    assert piece_ends([5] * 64 + [50] * 64, PIECE_COST_ON_GPU) == [128]
 
 
 @pytest.mark.parametrize("architecture", LEARNT)

@@ -23,7 +23,7 @@ class TrainSettings(Section):
     """Transformer blocks."""
     num_heads: PositiveInt = 2
     """Attention heads; they divide `width`."""
-    dropout: float = Field(0.5, ge=0, lt=1)
+    dropout: float = Field(0.4, ge=0, lt=1)
     """Share of activations dropped while training."""
     temperature: PositiveFloat | None = 0.07
     """Scores are cosines divided by this; null: inner products, where popular items can have longer vectors."""
@@ -42,7 +42,7 @@ class TrainSettings(Section):
     threads_per_worker: NonNegativeInt = 0
     """CPU threads of a rank; 0 shares the machine's cores among its ranks."""
     max_epochs: PositiveInt | None = None
-    """Passes over the training windows, at most; null: as many as 10 million targets take, 10 to 100."""
+    """Passes over the training windows, at most; null: those that 10 million targets or 8,000 steps take, 10 to 100."""
     patience: PositiveInt = 5
     """Epochs without a better validation NDCG@10, after warm-up, that end training; the best epoch is kept."""
     max_minutes: PositiveFloat | None = None
@@ -67,7 +67,7 @@ class TrainSettings(Section):
     """The softmaxes learn from what follows later, too, each item so much of the one before; 0: from the next alone."""
     num_shared_negatives: PositiveInt = 512
     """Negatives that all targets of a batch share, by sampled_softmax and in_batch_softmax."""
-    neighbours: NonNegativeInt = 20
+    neighbours: NonNegativeInt = 50
     """Neighbours of each item in users' pasts that give a second opinion, which counts as much as validation says."""
     start: Literal["scratch", "champion"] = "scratch"
     """Begin with random weights, or fine-tune those of the newest champion of an earlier date."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sparkrec.models.attention import distances
+from sparkrec.models.attention import by_distance
 from sparkrec.models.blocks import Blocks
 from sparkrec.models.shape import ModelShape
 
@@ -40,7 +40,7 @@ class HSTUBlock(nn.Module):
         key_BHL, value_BHL = told.permute(2, 0, 3, 1, 4)
         query_BQD, gate_BQD = functional.silu(self.queries_gates(normed_BLD[:, -num:])).chunk(2, dim=-1)
         query_BHQ = query_BQD.view(batch, num, self.num_heads, size).transpose(1, 2)
-        bias_HQL = self.by_distance_HL[:, distances(num, length, state_BLD.device)]
+        bias_HQL = by_distance(self.by_distance_HL, num, length)
         logit_BHQL = query_BHQ @ key_BHL.transpose(-1, -2) + bias_HQL
         weight_BHQL = torch.where(may_see_B1QL, functional.silu(logit_BHQL), 0.0)
         mixed = (weight_BHQL @ value_BHL) / may_see_B1QL.sum(dim=-1, keepdim=True)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sparkrec.tables import PAD
 
-NEWEST, FADES = 10, 0.7
+NEWEST, FADES = 20, 0.8
 """Newest events whose neighbours count, and how much each counts of the one after it."""
 
 

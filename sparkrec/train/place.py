@@ -52,7 +52,7 @@ def join(settings: TrainSettings) -> Place:
         device = torch.device("cpu")
         torch.set_num_threads(settings.threads_per_worker or max(1, (os.cpu_count() or 1) // ranks_here))
     try:
-        dist.init_process_group("nccl" if wants_gpu else "gloo")
+        dist.init_process_group("nccl" if wants_gpu else "gloo", device_id=device if wants_gpu else None)
     except dist.DistNetworkError as error:
         where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
         raise SparkrecError(

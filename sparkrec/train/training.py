@@ -30,7 +30,7 @@ from sparkrec.train.plan import FINAL, TrainPlan, Vocabulary
 from sparkrec.train.progress import report
 from sparkrec.train.schedule import batch_for, epochs_for, learning_rate
 from sparkrec.train.second_opinion import choose_second_opinion
-from sparkrec.train.trim import Piece, TargetStates, cut_pieces
+from sparkrec.train.trim import PIECE_COST_ON_GPU, Piece, TargetStates, cut_pieces
 from sparkrec.train.untrained import untrained
 from sparkrec.train.validation import Tile, read_tiles, validate
 
@@ -153,9 +153,9 @@ class Training:
         targets = batch["target_idxs"]
         # Held-out targets of a refit can be items too rare to be learnt.
         batch["target_idxs"] = torch.where(self.is_known_V[targets.long()], targets, PAD)
-        pieces = cut_pieces(batch, self.plan.num_negatives)
         if not self.place.is_gpu:
-            return pieces
+            return cut_pieces(batch, self.plan.num_negatives)
+        pieces = cut_pieces(batch, self.plan.num_negatives, PIECE_COST_ON_GPU)
         torch.cuda.set_device(self.place.device)
         return [{name: values.pin_memory() for name, values in piece.items()} for piece in pieces]
 

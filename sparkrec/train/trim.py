@@ -13,13 +13,14 @@ from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.tables import PAD
 
 MAX_PIECES = 4
-PIECE_COST = 400
-"""Positions that could be computed in the time that one more piece takes, about."""
+PIECE_COST, PIECE_COST_ON_GPU = 400, 1 << 30
+"""Positions that could be computed in the time that one more piece takes, about; a GPU waits for what each piece has to
+be told, so it gets all at once."""
 
 Piece = dict[str, Tensor]
 
 
-def cut_pieces(batch: Mapping[str, Tensor], num_negatives: int) -> list[Piece]:
+def cut_pieces(batch: Mapping[str, Tensor], num_negatives: int, piece_cost: int = PIECE_COST) -> list[Piece]:
     """Return the batch's rows by length, in pieces without the columns that are padding in all their rows.
 
     In   batch: windows, padded on the left; `negative_idxs` holds K values per position.
@@ -29,7 +30,7 @@ def cut_pieces(batch: Mapping[str, Tensor], num_negatives: int) -> list[Piece]:
     in_order = length_B[order_B].tolist()
     pieces = []
     start = 0
-    for end in piece_ends(in_order):
+    for end in piece_ends(in_order, piece_cost):
         rows, longest = order_B[start:end], in_order[end - 1]
         pieces.append(
             {
@@ -44,7 +45,7 @@ def cut_pieces(batch: Mapping[str, Tensor], num_negatives: int) -> list[Piece]:
     return pieces
 
 
-def piece_ends(lengths: Sequence[int]) -> list[int]:
+def piece_ends(lengths: Sequence[int], piece_cost: int = PIECE_COST) -> list[int]:
     """Return where pieces end: quarters of the rows, joined with the next where that adds little padding.
 
     In   lengths: ascending.
@@ -54,7 +55,7 @@ def piece_ends(lengths: Sequence[int]) -> list[int]:
     for number in range(1, MAX_PIECES):
         end = len(lengths) * number // MAX_PIECES
         after = len(lengths) * (number + 1) // MAX_PIECES
-        if end > start and (end - start) * (lengths[after - 1] - lengths[end - 1]) > PIECE_COST:
+        if end > start and (end - start) * (lengths[after - 1] - lengths[end - 1]) > piece_cost:
             ends.append(end)
             start = end
     return [*ends, len(lengths)]
