@@ -197,6 +197,11 @@ RECOMMENDATIONS = Table(
         ("score", "double", "the model's inner product, or events counted by a fallback"),
         ("source", "string", "model, or which fallback and why"),
         ("because_item_id", "string", "the past item that contributed most, where reasons are on"),
+        (
+            "purchase_probability",
+            "double",
+            "chance that interest in the item ends in a purchase, where the model has learnt it (train.heads)",
+        ),
         ("model_version", "string", "the model of that night"),
         ("made_from", "bigint", "hash of all that the list follows from; null if a fallback is in it"),
     ),

@@ -1,6 +1,7 @@
 """Lists are the exact best of what may be offered, full for everybody, and say why."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from sparkrec.models.shape import ModelShape
 from sparkrec.recommend.fallback import Ladder, last_category
 from sparkrec.recommend.reasons import newest_different
 from sparkrec.recommend.tile import tiles_of
-from sparkrec.sequences import read_pasts
+from sparkrec.sequences import read_pasts, user_numbers
 from tests.offers import (
     KNOWN,
     TOP_N,
@@ -210,6 +211,29 @@ def test_a_model_that_scores_pairs_puts_its_best_items_in_order() -> None:
     for user, past in enumerate(pasts):
         best = [item for item, _ in brute_force(past, model, [9])[:8]]
         assert items_of(found[f"u{user}"]) == best[::-1][:TOP_N]
+
+
+@pytest.mark.parametrize("architecture", ["sasrec", "cnn_hybrid"])
+def test_chances_of_purchases_are_those_of_the_head(architecture: str) -> None:
+    shape = replace(small_model().shape, heads=("purchase",), num_users=50)
+    torch.manual_seed(3)
+    with_head = build_model(architecture, shape).eval()
+    with_head.is_known_V[2:30] = True
+    found = lists(people([3, 4], [1]), with_head, offer_for(with_head))
+    inputs = {"item_idxs": torch.tensor([[3, 4]]), "event_types": torch.ones(1, 2, dtype=torch.long)}
+    inputs["user_idx"] = torch.from_numpy(user_numbers(np.array([1000], dtype=np.uint64)))
+    state_BD = with_head.last_state(inputs)
+    for row in found["u0"]:
+        item_BM = torch.tensor([[int(str(row["item_id"])[1:])]])
+        assert row["purchase_probability"] == pytest.approx(
+            float(with_head.purchase_logits(state_BD, item_BM).sigmoid())
+        )
+        if architecture == "cnn_hybrid":
+            both = with_head.pair_scores(state_BD, item_BM)
+            assert row["score"] == pytest.approx(float(both), rel=1e-4), "interest and a purchase given interest"
+    assert {row["purchase_probability"] for row in found["u1"]} == {None}, "a fallback tells none"
+    without = lists(people([3, 4]), small_model(), offer_for(small_model()))["u0"]
+    assert {row["purchase_probability"] for row in without} == {None}
 
 
 class Indifferent(Backwards):

@@ -49,6 +49,17 @@ def test_the_last_item_is_the_test_target_and_the_one_before_it_validation() -> 
     assert rows["u0", 2]["target_idxs"] == [0, 0, 3, 4]
 
 
+def test_kinds_of_next_events_are_told_where_something_is_learnt_or_found() -> None:
+    kinds = [[1, 4, 2, 1, 3, 1]]
+    batch = cut_windows(histories([2, 1, 3, 4, 5, 6], kinds=kinds), PLAN, catalogue(20, 4))
+    rows = {row["window_no"]: row for row in batch.to_pylist()}
+    assert rows[0]["target_types"] == [0, 0, 0, 1]
+    assert rows[1]["target_types"] == [0, 0, 0, 3]
+    assert rows[2]["item_idxs"] == [0, 2, 1, 3]
+    assert rows[2]["target_types"] == [0, 4, 2, 1], "of searches and rare items, too"
+    assert rows[2]["target_idxs"] == [0, 0, 3, 0]
+
+
 def test_no_training_window_shows_a_held_out_item() -> None:
     rng = np.random.default_rng(7)
     pasts = [[*rng.integers(2, 12, rng.integers(2, 30)).tolist(), 18, 19] for _ in range(50)]

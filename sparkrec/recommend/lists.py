@@ -23,7 +23,7 @@ def scored_rows(people: pa.Table, lists: Lists, offer: Offer, model_version: str
     user = np.repeat(np.arange(len(people)), is_there_UN.sum(axis=1))
     rank_UN = np.broadcast_to(np.arange(1, lists.place_UN.shape[1] + 1, dtype=np.int32), lists.place_UN.shape)
     item_idxs = offer.item_idxs_I[lists.place_UN[is_there_UN]]
-    because = lists.because_UN[is_there_UN]
+    because, purchase = lists.because_UN[is_there_UN], lists.purchase_UN[is_there_UN]
     is_by_model_U = ((lists.source_UN == 0) | ~is_there_UN).all(axis=1)
     made_from = people.column("made_from").to_numpy()
     sources = pa.DictionaryArray.from_arrays(pa.array(lists.source_UN[is_there_UN], pa.int32()), lists.sources)
@@ -34,6 +34,7 @@ def scored_rows(people: pa.Table, lists: Lists, offer: Offer, model_version: str
         score=lists.score_UN[is_there_UN],
         source=sources.cast(pa.string()),
         because_item_id=offer.item_id_V.take(pa.array(because, mask=because == PAD)),
+        purchase_probability=pa.array(purchase, mask=np.isnan(purchase)),
         model_version=pa.repeat(model_version, len(user)),
         made_from=pa.array(made_from[user], mask=~is_by_model_U[user]),
     )
@@ -51,6 +52,7 @@ def carried_rows(people: pa.Table, model_version: str) -> pa.Table:
         score=entries.field("score"),
         source=pa.repeat(MODEL, len(user)),
         because_item_id=entries.field("because_item_id"),
+        purchase_probability=entries.field("purchase_probability"),
         model_version=pa.repeat(model_version, len(user)),
         made_from=people.column("made_from").take(user),
     )

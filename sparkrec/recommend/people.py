@@ -13,7 +13,9 @@ PEOPLE = ["user_id", "user_hash", *PAST, "num_events", "segment", "made_from", "
 """A row is one user: the past (empty lists and no num_events for users never seen), the segment that rules speak of,
 `made_from` and the list to carry over, null where one must be made."""
 UNKNOWN_PRICE = -1.0
-CARRIED = "array<struct<rank: int, item_id: string, score: double, because_item_id: string>>"
+CARRIED = (
+    "array<struct<rank: int, item_id: string, score: double, because_item_id: string, purchase_probability: double>>"
+)
 
 
 def people_of(
@@ -88,7 +90,7 @@ def _count_since(code: int, since: int) -> Column:
 
 def _carried(last_lists: DataFrame) -> DataFrame:
     """Return user_id, made_from, carried: whole lists by the model alone, for only those have a `made_from`."""
-    entry = F.struct("rank", "item_id", "score", "because_item_id")
+    entry = F.struct("rank", "item_id", "score", "because_item_id", "purchase_probability")
     whole = last_lists.where(F.col("made_from").isNotNull())
     return whole.groupBy("user_id", "made_from").agg(F.array_sort(F.collect_list(entry)).alias("carried"))
 

@@ -42,6 +42,8 @@ class Lists:
     """Number in `sources`; 0 is the model."""
     because_UN: Ints
     """Item index of the reason, PAD for none."""
+    purchase_UN: npt.NDArray[np.float64]
+    """Chance of a purchase given interest, no number where nothing is known of it."""
     sources: list[str]
 
 
@@ -70,6 +72,7 @@ class Scorer:
             score_UN=np.full(shape, -np.inf),
             source_UN=np.zeros(shape, dtype=np.int64),
             because_UN=np.full(shape, PAD, dtype=np.int64),
+            purchase_UN=np.full(shape, np.nan),
             sources=self.sources,
         )
         with self.timed("read"):
@@ -102,6 +105,8 @@ class Scorer:
                 tile = Tile(state_BD, out_user_of, out_place_of, segment_B, added)
                 score_BN, place_BN = self.ranking.lists_of(tile)
                 lists.score_UN[placed], lists.place_UN[placed] = score_BN.cpu().numpy(), place_BN.cpu().numpy()
+            if self.model.purchase is not None:
+                lists.purchase_UN[placed] = self._purchases(state_BD, lists.place_UN[placed])
             if self.settings.reasons != "none":
                 theirs = {name: values_BL[: len(users)][is_placed_B] for name, values_BL in inputs.items()}
                 lists.because_UN[placed] = self._reasons(theirs, lists.place_UN[placed])
@@ -123,14 +128,22 @@ class Scorer:
     def _reasons(self, inputs: Mapping[str, Tensor], place_BN: Ints) -> Ints:
         with self.timed("reasons"):
             past = newest_different(inputs["item_idxs"].cpu().numpy(), self.settings.reason_items)
-            listed = np.where(place_BN == NOWHERE, PAD, self.offer.item_idxs_I[place_BN])
-            past_BR, listed_BN = self._on_device(past), self._on_device(listed)
+            past_BR, listed_BN = self._on_device(past), self._listed(place_BN)
             if self.settings.reasons == "similar":
                 found_BN = most_alike(self.model, past_BR, listed_BN)
             else:
                 found_BN = most_missed(self.model, inputs, past_BR, listed_BN)
             because_BN: Ints = found_BN.cpu().numpy()
             return because_BN
+
+    def _purchases(self, state_BD: Tensor, place_BN: Ints) -> npt.NDArray[np.float64]:
+        with self.timed("purchases"):
+            chance_BN = self.model.purchase_logits(state_BD, self._listed(place_BN)).double().sigmoid().cpu().numpy()
+            return np.where(place_BN == NOWHERE, np.nan, chance_BN)
+
+    def _listed(self, place_BN: Ints) -> Tensor:
+        """Return the item indices of places, PAD for none."""
+        return self._on_device(np.where(place_BN == NOWHERE, PAD, self.offer.item_idxs_I[place_BN]))
 
     def _fill_up(self, lists: Lists, user: int, left_out: list[int], segment: int, category: int, why: int) -> None:
         taken = [place for place in lists.place_UN[user].tolist() if place != NOWHERE]
