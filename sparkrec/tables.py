@@ -214,17 +214,17 @@ METRICS = Table(
     "one figure",
     columns_of(
         ("run_date", "date", "the night"),
-        ("model_version", "string", "what was measured: a model, 'popular' or 'popular_7_days'"),
+        ("model_version", "string", "what was measured: a model, or what it is compared with: 'popular', 'majority' …"),
         (
             "protocol",
             "string",
-            "how targets were held out and ranked; published and realised: lists as they were published",
+            "how targets were held out and ranked; published and realised: lists as they were; purchase …: heads",
         ),
         ("slice", "string", "of whom or what: all, repeat, novel, users new, items tail, event view, category …"),
         (
             "metric",
             "string",
-            "hr, recall, precision, ndcg, mrr, map; of lists also novelty, diversity and others",
+            "hr, recall, precision, ndcg, mrr, map; of lists novelty, diversity …; of heads accuracy, f1, brier …",
         ),
         ("k", "int", "cut-off"),
         ("against", "string", "the other model of a paired difference, else ''"),
