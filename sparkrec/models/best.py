@@ -18,7 +18,6 @@ Refused = tuple[slice, Tensor]
 """Neighbouring users of a tile, and items that none of them is offered."""
 Added = tuple[Tensor, Tensor]
 """Items of every user, (B, M), each once, -1 for none; and what is added to their inner products."""
-NOBODY = -2
 RUN_ITEMS = 32
 """R: the maximum of every run is looked at before single items are."""
 LOOSE_RUNS, FEW_RUNS = 8, 128
@@ -121,30 +120,42 @@ class Finder:
         for user in is_loose_B.nonzero().flatten().tolist():
             is_out_K = coarse_KB[: self.vectors.num_items, user] == -torch.inf
             scores_BN[user], items_BN[user] = self._one_by_one(state_BD[user], is_out_K, how_many)
-        return (scores_BN, items_BN) if added is None else self._with(added, scores_BN, items_BN, coarse_KB, state_BD)
+        if added is None:
+            return scores_BN, items_BN
+        # The N-th best with what is added scores at least as much, too.
+        can_be_BM = self._can_be(added, least_B1, coarse_KB, state_BD)
+        return self._with(added, can_be_BM, scores_BN, items_BN, state_BD)
+
+    def _can_be(self, added: Added, least_B1: Tensor, coarse_KB: Tensor, state_BD: Tensor) -> Tensor:
+        """Return (B, M): which of the items that something is added to may be among the best."""
+        item_BM, more_BM = added
+        there_BM = item_BM.clamp(min=0)
+        user_B1 = torch.arange(len(item_BM), device=item_BM.device)[:, None]
+        coarse_BM = coarse_KB[there_BM, user_B1].float()
+        most_BM = coarse_BM + state_BD.norm(dim=1, keepdim=True) * self.rounding_G[there_BM // RUN_ITEMS] + more_BM
+        return (item_BM >= 0) & (coarse_BM > -torch.inf) & (most_BM >= least_B1)
 
     def _with(
-        self, added: Added, score_BN: Tensor, item_BN: Tensor, coarse_KB: Tensor, state_BD: Tensor
+        self, added: Added, can_be_BM: Tensor, score_BN: Tensor, item_BN: Tensor, state_BD: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the best with what is added.
+        """Return the best with what is added to some items.
 
         Whatever nothing is added to and is among them is among the best inner products, too: all that are ahead of it
         there stay ahead.
         """
-        item_BM, more_BM = added
-        user_B1 = torch.arange(len(item_BM), device=item_BM.device)[:, None]
-        there_BM = item_BM.clamp(min=0)
-        can_be_BM = (item_BM >= 0) & (coarse_KB[there_BM, user_B1] > -torch.inf)
-        user, column = can_be_BM.nonzero(as_tuple=True)
-        item = item_BM[user, column]
-        score_BM = torch.full_like(more_BM, -torch.inf)
+        user, place = can_be_BM.nonzero(as_tuple=True)
+        column, width = _columns(user, len(item_BN))
+        item = added[0][user, place]
+        item_BC = torch.full((len(item_BN), width), -1, device=item.device)
+        score_BC = torch.full(item_BC.shape, -torch.inf, device=item.device)
+        item_BC[user, column] = item
         exact = (state_BD[user] * self.vectors.exact_KD[item]).sum(dim=1)
-        score_BM[user, column] = exact + more_BM[user, column]
-        sorted_BM = item_BM.masked_fill(~can_be_BM, NOBODY).sort(dim=1).values
-        found_BN = torch.searchsorted(sorted_BM, item_BN.contiguous()).clamp(max=sorted_BM.shape[1] - 1)
-        is_twice_BN = sorted_BM.gather(1, found_BN) == item_BN
-        all_items = torch.cat([item_BN, item_BM], dim=1)
-        all_scores = torch.cat([score_BN.masked_fill(is_twice_BN, -torch.inf), score_BM], dim=1)
+        score_BC[user, column] = exact + added[1][user, place]
+        sorted_BC = functional.pad(item_BC, (0, 1), value=-1).sort(dim=1).values
+        found_BN = torch.searchsorted(sorted_BC, item_BN.contiguous()).clamp(max=width)
+        is_twice_BN = sorted_BC.gather(1, found_BN) == item_BN
+        all_items = torch.cat([item_BN, item_BC], dim=1)
+        all_scores = torch.cat([score_BN.masked_fill(is_twice_BN, -torch.inf), score_BC], dim=1)
         # Equal scores stand in the order of items; where lists are short, -1 comes before what was taken out.
         all_items, order = all_items.sort(dim=1, stable=True)
         all_scores, best = all_scores.gather(1, order).sort(dim=1, descending=True, stable=True)
@@ -180,9 +191,8 @@ class Finder:
         exact = (state_BD[user] * self.vectors.exact_KD[item]).sum(dim=1)
 
         # One row per user, in the order of items, so that a stable sort leaves ties in that order.
-        count_B = torch.bincount(user, minlength=num_users)
-        column = torch.arange(len(user), device=user.device) - (count_B.cumsum(0) - count_B)[user]
-        width = max(how_many, int(count_B.max()) if num_users else 0)
+        column, width = _columns(user, num_users)
+        width = max(how_many, width)
         score_BC = torch.full((num_users, width), -torch.inf, device=user.device)
         item_BC = torch.full((num_users, width), -1, dtype=torch.long, device=user.device)
         score_BC[user, column], item_BC[user, column] = exact, item
@@ -201,3 +211,10 @@ class Finder:
         num = min(how_many, int((score_K > -torch.inf).sum()))
         score_N[:num], item_N[:num] = score_K[:num], order_K[:num]
         return score_N, item_N
+
+
+def _columns(user: Tensor, num_users: int) -> tuple[Tensor, int]:
+    """Return each entry's place among those of its user, and how many columns hold them. In: users, ascending."""
+    count_B = torch.bincount(user, minlength=num_users)
+    column = torch.arange(len(user), device=user.device) - (count_B.cumsum(0) - count_B)[user]
+    return column, int(count_B.max()) if num_users else 0
