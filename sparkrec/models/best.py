@@ -133,7 +133,8 @@ class Finder:
         user_B1 = torch.arange(len(item_BM), device=item_BM.device)[:, None]
         coarse_BM = coarse_KB[there_BM, user_B1].float()
         most_BM = coarse_BM + state_BD.norm(dim=1, keepdim=True) * self.rounding_G[there_BM // RUN_ITEMS] + more_BM
-        return (item_BM >= 0) & (coarse_BM > -torch.inf) & (most_BM >= least_B1)
+        can_be_BM: Tensor = (item_BM >= 0) & (coarse_BM > -torch.inf) & (most_BM >= least_B1)
+        return can_be_BM
 
     def _with(
         self, added: Added, can_be_BM: Tensor, score_BN: Tensor, item_BN: Tensor, state_BD: Tensor
