@@ -275,7 +275,9 @@ def test_the_reason_by_removal_is_the_item_without_which_the_score_falls_most(mo
         kept_BL = torch.tensor([[0] * (6 - len(kept)) + kept])
         inputs = {"item_idxs": kept_BL, "event_types": (kept_BL > 0).long()}
         with torch.inference_mode():
-            return float(model.states(inputs)[0, -1] @ model.item_matrix()[item])
+            opinions = model.opinions(kept_BL)
+            added = float(opinions.of(torch.tensor([[item]]))) if opinions else 0.0
+            return float(model.states(inputs)[0, -1] @ model.item_matrix()[item]) + added
 
     for user, past in enumerate(pasts):
         for row in found[f"u{user}"]:

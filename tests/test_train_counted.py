@@ -46,6 +46,19 @@ def test_neighbours_alone_find_the_next_square(spark: SparkSession, board: pa.Ta
     assert share_found(folder, board) > 0.9
 
 
+def test_where_nobody_is_a_neighbour_the_popular_ones_follow(
+    spark: SparkSession, board: pa.Table, tmp_path: Path
+) -> None:
+    model, _ = counted(spark, board, tmp_path, "item_knn")
+    inputs = {"item_idxs": torch.tensor([[2, 4, 6]])}
+    opinions = model.opinions(inputs["item_idxs"])
+    assert opinions is not None
+    score_V = model.scores(model.last_state(inputs), opinions=opinions)[0]
+    spoken_for = [item for item in opinions.item_BM[0].tolist() if item < VOCABULARY]
+    others = [item for item in range(FIRST_ITEM, VOCABULARY) if item not in spoken_for]
+    assert score_V.argsort(descending=True).tolist()[len(spoken_for) : -2] == others[::-1]
+
+
 def test_factors_tell_the_colours_apart(spark: SparkSession, board: pa.Table, tmp_path: Path) -> None:
     model, _ = counted(spark, board, tmp_path, "mf")
     past_B4 = torch.tensor([[0, 2, 4, 6], [3, 5, 7, 9]])

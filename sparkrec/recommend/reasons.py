@@ -35,8 +35,7 @@ def most_alike(model: SequenceModel, past_BR: Tensor, listed_BN: Tensor) -> Tens
 
 def most_missed(model: SequenceModel, inputs: Mapping[str, Tensor], past_BR: Tensor, listed_BN: Tensor) -> Tensor:
     """Return the item of the past without which the score of the listed item falls most, (B, N); PAD for none."""
-    listed_BND = model.item_vectors(listed_BN).float()
-    with_all_BD = model.last_state(inputs).float()
+    with_all_BN = _scores(model, inputs, listed_BN)
     falls = []
     for item_B in past_BR.T:
         is_it_BL = inputs["item_idxs"] == item_B.unsqueeze(1)
@@ -46,9 +45,18 @@ def most_missed(model: SequenceModel, inputs: Mapping[str, Tensor], past_BR: Ten
             name: values if name == USER else values.masked_fill(is_it_BL, PAD).gather(1, order_BL)
             for name, values in inputs.items()
         }
-        change_BD = with_all_BD - model.last_state(without).float()
-        falls.append(torch.einsum("bd,bnd->bn", change_BD, listed_BND))
+        falls.append(with_all_BN - _scores(model, without, listed_BN))
     return _best(torch.stack(falls, dim=2), past_BR, listed_BN)
+
+
+def _scores(model: SequenceModel, inputs: Mapping[str, Tensor], listed_BN: Tensor) -> Tensor:
+    """Return (B, N), the scores of listed items; the second opinion, where there is one, is a part of them."""
+    state_BD = model.last_state(inputs)
+    if model.scores_pairs:
+        return model.pair_scores(state_BD, listed_BN).float()
+    score_BN = torch.einsum("bd,bnd->bn", state_BD.float(), model.item_vectors(listed_BN).float())
+    opinions = model.opinions(inputs["item_idxs"])
+    return score_BN if opinions is None else score_BN + opinions.of(listed_BN)
 
 
 def _best(worth_BNR: Tensor, past_BR: Tensor, listed_BN: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 from torch import Tensor
 
+from sparkrec.models.item_knn import ItemKNN, least_of
 from sparkrec.models.mf import CONFIDENCE, MF, REGULARISATION
 from sparkrec.models.popular import Popular
 from sparkrec.models.store import save_model
@@ -31,6 +32,8 @@ def count(spark: SparkSession, plan: TrainPlan, vocabulary: Vocabulary) -> None:
     model = untrained(plan, vocabulary, Place(0, 1, torch.device("cpu")))
     if isinstance(model, Popular):
         model.events_V1 = vocabulary.counts.float()[:, None]
+    if isinstance(model, ItemKNN):
+        model.popularity_V1 = least_of(vocabulary.counts)
     if isinstance(model, MF):
         files = plan.training_set.train if plan.fixed_epochs is None else plan.training_set.everything()
         model.factors_VD = _factors(spark, files, plan)
@@ -50,8 +53,8 @@ def _factors(spark: SparkSession, files: FileSet, plan: TrainPlan) -> Tensor:
     """Return the factors of all items, (V, D); zeros for those without events. D numbers per item pass through the
     driver."""
     windows = spark.read.parquet(*files.urls)
-    past = F.concat("item_idxs", F.array(F.element_at("target_idxs", -1)))
-    events = windows.select("user_idx", F.explode(past).alias("item")).where(F.col("item") >= FIRST_ITEM)
+    # Every event but a user's first is a target once, while inputs of windows can overlap.
+    events = windows.select("user_idx", F.explode("target_idxs").alias("item")).where(F.col("item") >= FIRST_ITEM)
     counted = events.groupBy("user_idx", "item").agg(F.count("*").cast("float").alias("events"))
     spark.sparkContext.setCheckpointDir(str(plan.attempt))
     als = ALS(
