@@ -3,6 +3,7 @@
 from collections import Counter
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from sparkrec.config.settings import WindowSettings
 from sparkrec.evaluate.cases import case_states, cases_of
 from sparkrec.evaluate.heads import figures_of_heads
 from sparkrec.evaluate.purchases import BINS, EDGES
+from sparkrec.evaluate.report.heads import tables_of_heads
 from sparkrec.models.registry import build_model
 from sparkrec.models.shape import ModelShape
 from sparkrec.models.store import Card, load_model, save_model
@@ -147,3 +149,23 @@ def test_where_purchases_alone_are_held_out_or_no_head_is_there_there_is_nothing
     with_head = {"m": model(tmp_path / "m", "sasrec", "purchase")}
     assert not figures_of_heads(rows, with_head, WindowSettings(held_out_events=["purchase"]))
     assert not figures_of_heads(rows, {"m": model(tmp_path / "plain", "sasrec")}, WindowSettings())
+
+
+def test_the_page_has_a_table_per_head(spark: SparkSession, tmp_path: Path) -> None:
+    folder = model(tmp_path / "m", "sasrec", "next_action", "purchase")
+    rows = spark.createDataFrame(windows(HeldOut()).to_pylist(), WINDOWS.schema)
+    frames = figures_of_heads(rows, {"m": folder}, WindowSettings())
+    told = [row.asDict() for frame in frames for row in frame.collect()]
+    night: Any = SimpleNamespace(version="m", metrics=told)
+    actions, purchases, bins = tables_of_heads(night)
+    assert [row[0] for row in actions["rows"]] == ["m", "majority", "repeat last"]
+    assert [row[0] for row in purchases["rows"]] == ["m", "constant"]
+    found = {
+        (row["slice"], row["metric"]): row["value"]
+        for row in told
+        if (row["model_version"], row["against"]) == ("m", "")
+    }
+    assert actions["rows"][0][1] == f"{found['all', 'accuracy']:.4f}"
+    assert purchases["rows"][0][1] == f"{found['all', 'brier']:.4f}"
+    assert sum(int(row[3]) for row in bins["rows"]) == len(of_split(windows(HeldOut()), "test"))
+    assert not tables_of_heads(SimpleNamespace(version="m", metrics=[]))  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from sparkrec.evaluate.properties import PROPERTIES
 from sparkrec.evaluate.protocols import protocol_of, statement_of
 from sparkrec.evaluate.report import plots
 from sparkrec.evaluate.report.gather import Night
+from sparkrec.evaluate.report.heads import tables_of_heads
 from sparkrec.evaluate.report.verdict import headline_of, is_well, verdict_of
 from sparkrec.evaluate.slices import RULES
 
@@ -49,6 +50,7 @@ def as_page(night: Night) -> str:
         headline=_headline(night),
         realised=_of_protocol(night, REALISED, ("hr", "ndcg", "precision", "recall", "serendipity")),
         properties=_of_protocol(night, PUBLISHED, (*PROPERTIES, "coverage", "gini")),
+        heads=tables_of_heads(night),
         rules={name: words for name, words in RULES.items() if any(row["slice"] == name for row in night.metrics)},
         scores=_scores(night),
         sources=_sources(night),
