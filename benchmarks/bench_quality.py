@@ -48,7 +48,8 @@ SETS: dict[str, tuple[Entry, ...]] = {
 """By data set what is compared; the first entry with all others of its seeds."""
 POPULAR = {"popular": "most popular", "popular_7_days": "most popular of 7 days"}
 COLUMNS = (
-    "data", "model", "seed", "users", "HR@10", "NDCG@10 (95 %)", "NDCG@10 against the default (95 %)", "best epoch",
+    "data", "model", "seed", "users", "HR@10", "NDCG@10 (95 %)", "repeat NDCG@10", "novel NDCG@10",
+    "NDCG@10 less that of the default (95 %)", "best epoch",
     "seconds", "settings",
 )  # fmt: skip
 
@@ -75,7 +76,8 @@ def whole_table(scale: Scale) -> str:
             trained = {entry.name: told for entry in here if (told := lake.trained(entry))}
             figures = [row for row in lake.figures(here[0]) if row["protocol"] == data_sets[name].protocol]
             rows += rows_of(name, seed, here, trained, figures)
-            missing += [f"{name}, seed {seed}: {entry.name}" for entry in here if entry.name not in trained]
+            if away := [entry.name for entry in here if entry.name not in trained]:
+                missing.append(f"{name}, seed {seed}: {', '.join(away)}")
             codes.update(told["code"] for told in trained.values())
     commands = [f"{name}: {data_sets[name].command()}" for name in SETS]
     return "\n".join([table_of(COLUMNS, rows), "", *remarks(missing, codes), "", "```", *commands, "```"])
@@ -103,19 +105,22 @@ def rows_of(
 
 
 def _measured(found: dict[tuple[str, str, str, str], dict[str, Any]], version: str, first: str | None) -> list[str]:
-    """Return users, HR, NDCG and the difference to the first; nothing where the version was not compared."""
+    """Return users, HR, NDCG of all, of repeat and of novel targets, and the difference to the first; nothing where the
+    version was not compared."""
     hr, ndcg = (found.get(("all", version, "", metric)) for metric in ("hr", "ndcg"))
     if hr is None or ndcg is None:
         return []
     paired = found.get(("all", first or "", version, "ndcg"))
     beside = as_difference(turned_round(paired)) if paired else ""
-    return [f"{ndcg['num_users']:,}", short(hr["value"]), with_interval(ndcg), beside]
+    parts = [found.get((part, version, "", "ndcg")) for part in ("repeat", "novel")]
+    apart = [short(row["value"]) if row else "" for row in parts]
+    return [f"{ndcg['num_users']:,}", short(hr["value"]), with_interval(ndcg), *apart, beside]
 
 
 def _told_by_training(told: dict[str, Any]) -> list[str]:
     if told["ndcg10"] is None:
-        return ["0", "", "", ""]
-    return [f"{told['users']:,}", short(told["hr10"]), short(told["ndcg10"]), "not compared yet"]
+        return ["0", "", "", "", "", ""]
+    return [f"{told['users']:,}", short(told["hr10"]), short(told["ndcg10"]), "", "", "not compared yet"]
 
 
 def main(words: Sequence[str]) -> None:

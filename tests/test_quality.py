@@ -98,12 +98,12 @@ def test_rows_of_earlier_runs_stay_in_the_table_in_its_order() -> None:
     entries = (Entry("default"), Entry("mf", ("train.model=mf",)), Entry("caser", ("train.model=caser",)))
     trained = {"caser": told("v3", resumed=True), "default": told("v1")}
     figures = [figure("v1", 0.3, "", 0.2, 0.4), figure("v1", 0.1, "popular", 0.05, 0.2), figure("popular", 0.2)]
-    figures += [row | {"metric": "hr"} for row in figures]
+    figures += [row | {"metric": "hr"} for row in figures] + [figure("v1", 0.1) | {"slice": "novel"}]
     rows = rows_of("beauty", 7, entries, trained, figures)
     assert [row[1] for row in rows] == ["default", "caser", "most popular"]
-    assert rows[0][3:] == ["9", ".3000", ".3000 (.2000 to .4000)", "", "4", "12", ""]
-    assert rows[1][3:] == ["9", ".5000", ".2500", "not compared yet", "4", "12+", "`--set train.model=caser`"]
-    assert rows[2][6] == "-0.1000 (-0.2000 to -0.0500) *"
+    assert rows[0][3:] == ["9", ".3000", ".3000 (.2000 to .4000)", "", ".1000", "", "4", "12", ""]
+    assert rows[1][3:] == ["9", ".5000", ".2500", "", "", "not compared yet", "4", "12+", "`--set train.model=caser`"]
+    assert rows[2][8] == "-0.1000 (-0.2000 to -0.0500) *"
     assert rows_of("beauty", 7, entries, {}, []) == []
 
 
@@ -114,6 +114,11 @@ class Night(Lake):
 
     def run(self, job: str, *words: str, settings: Any = ()) -> None:
         self.jobs = [*getattr(self, "jobs", []), job]
+        if job == "evaluate":
+            rows = [figure(model, 0.3) | {"run_date": self.data.day} for model in ("va=1", "vb=1")]
+            rows.append(figure("va=1", 0.0) | {"run_date": self.data.day, "protocol": "published"})
+            metrics = pl.DataFrame(rows).with_columns(pl.col("low", "high").cast(pl.Float64))
+            metrics.write_delta(str(self.folder / "lake" / "metrics"), mode="overwrite")
         if job != "train":
             return
         version = f"v{''.join(settings)}"
@@ -147,6 +152,19 @@ def test_what_is_done_is_not_done_again_unless_settings_or_the_code_changed(
     monkeypatch.setattr("lakes.code_version", lambda: "another")
     again.train(Entry("one", ("train.width=16",)))
     assert again.jobs == ["train", "train"]
+
+
+def test_a_comparison_is_done_again_when_a_model_is_new(tmp_path: Path) -> None:
+    first, other, third = Entry("a", ("a=1",)), Entry("b", ("b=1",)), Entry("c", ("c=1",))
+    lake = night(tmp_path)
+    lake.compare(first, [other])
+    assert lake.jobs == ["prepare", "window", "train", "train", "train", "recommend", "evaluate"]
+    assert [row["model_version"] for row in lake.figures(first)] == ["va=1", "vb=1"]
+    again = night(tmp_path)
+    again.compare(first, [other])
+    assert not hasattr(again, "jobs")
+    again.compare(first, [other, third])
+    assert again.jobs == ["train", "train", "recommend", "evaluate"]
 
 
 def test_figures_of_a_model_that_was_trained_anew_are_not_told(tmp_path: Path) -> None:
