@@ -93,7 +93,7 @@ def taken_by(entry: Entry, told: Mapping[str, Any]) -> list[str]:
 
 def remarks(missing: Sequence[str], codes: Iterable[str]) -> Iterable[str]:
     """Yield what a reader must know of a table. In: codes: the version of the code of every row."""
-    yield f"Not run yet: {'; '.join(missing)}." if missing else "All rows were run."
+    yield f"Not run yet: {'; '.join(missing)}." if missing else "Nothing is left to run."
     told = ", ".join(f"{code} ({num})" for code, num in sorted(Counter(codes).items()))
     yield f"Versions of the code, with rows: {told or 'none'}. Seconds are the job's; + means that it was cut off once."
     yield "Clicks are taken in as below; `jobs/window.py` and `jobs/train.py` follow with the same settings and those"
