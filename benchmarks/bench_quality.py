@@ -18,15 +18,14 @@ from data_sets import known
 from lakes import SEED, DataSet, Entry, Lake, Rows, Scale, end_with_jobs
 from page import as_difference, fill_in, remarks, short, table_of, taken_by, turned_round, with_interval
 
+from sparkrec.config.settings import TrainSettings
+from sparkrec.models.registry import ARCHITECTURES
+
 PAGE = "QUALITY.md"
 HEADLINE = Entry("default", (), (7, 8, 9))
-MODELS = tuple(
-    Entry(name, (f"train.model={name}",))
-    for name in (
-        "esasrec", "bsarec", "hstu", "gru4rec", "caser", "cnn_attention",
-        "dfnn", "lstm", "dfnn_lstm", "rnn_profile", "item_knn", "mf",
-    )
-)  # fmt: skip
+OTHERS = tuple(name for name in ARCHITECTURES if name not in (TrainSettings().model, "popular"))
+"""Every evaluation measures most-popular in any case."""
+MODELS = tuple(Entry(name, (f"train.model={name}",)) for name in OTHERS)
 SIMPLE = tuple(entry for entry in MODELS if entry.name in ("item_knn", "mf"))
 CHANGES = (
     Entry("default, no second opinion", ("train.neighbours=0",)),
