@@ -1,7 +1,7 @@
 # sparkrec: `make` lists the targets. Variables: CONFIG, DATE, LAKE, SOURCE, INPUT, MASTER, FORCE=1, AGAINST="version …", SET="section.key=value …".
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install sample nightly prepare window train recommend evaluate test check faults cluster-night bench-prepare bench-prepare-large bench-skew bench-billion bench-feed bench-train bench-recommend bench-evaluate bench-quality protocols docs lock clean
+.PHONY: help install sample nightly prepare window train recommend evaluate test check faults cluster-night bench-prepare bench-prepare-large bench-skew bench-billion bench-feed bench-train bench-recommend bench-evaluate bench-quality paper-tables protocols docs lock clean
 
 # Another Spark that this shell was set up for would be used in place of ours.
 unexport SPARK_HOME SPARK_CONF_DIR PYSPARK_PYTHON PYSPARK_DRIVER_PYTHON
@@ -82,8 +82,11 @@ bench-recommend: install ## top 20 of 100,000 users among 50,000 items beside im
 bench-evaluate: install ## metrics of 138,000 users' top 100 beside RePlay; what full ranking costs beside scoring
 	@python benchmarks/bench_evaluate.py
 
-bench-quality: install ## every architecture, and what lifts the default one, on Amazon Beauty; hours, goes on where it was
-	@python benchmarks/bench_quality.py
+bench-quality: install ## models on Beauty, MovieLens, Taobao, REES46 (or DATA="beauty …"); hours, goes on where it was
+	@python benchmarks/bench_quality.py $(DATA)
+
+paper-tables: install ## the tables of papers A and C with the published figures beside ours; hours, goes on where it was
+	@python benchmarks/paper_tables.py
 
 protocols: install ## sasrec and most-popular by every protocol on the sample and the public excerpts; an hour
 	@python benchmarks/protocols.py

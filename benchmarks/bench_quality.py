@@ -1,50 +1,32 @@
-"""The models and what lifts them, held against each other on the same users: writes benchmarks/QUALITY.md.
+"""The models and what lifts them, held against each other on the same users: fills in benchmarks/QUALITY.md.
 
-python benchmarks/bench_quality.py [beauty beauty_attributes …]
+python benchmarks/bench_quality.py [beauty beauty_attributes ml100k taobao rees46] [--trial USERS]
 
-What is trained already is used again, so a run that was cut off goes on where it was. A data set has a lake per seed;
-its models are trained on the same windows and compared by `jobs/evaluate.py --against`.
+A run that was cut off goes on where it was (see lakes.py); the table is made of all that is done by now, in this run or
+before. A trial (few users, one epoch) shows whether the script works: its table goes to benchmarks/work alone.
 """
 
-import json
+import argparse
 import os
-import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-import polars as pl
-from quality import SUBMIT
-from sequences import DAY, SETTINGS, write_catalogue, write_clicks
+from data_sets import known
+from lakes import SEED, DataSet, Entry, Lake, Rows, Scale, end_with_jobs
+from page import as_difference, fill_in, remarks, short, table_of, taken_by, turned_round, with_interval
 
-ROOT = Path(__file__).parents[1]
-WORK = ROOT / "benchmarks" / "work" / "quality"
-DATA = ROOT.parent / "shared" / "data"
-TABLE = ROOT / "benchmarks" / "QUALITY.md"
-BEGIN, END = "<!-- table -->", "<!-- end of table -->"
-SEED = 7
-K = 10
+from sparkrec.config.settings import TrainSettings
+from sparkrec.models.registry import ARCHITECTURES
 
-
-@dataclass(frozen=True)
-class Entry:
-    """A row of the table: a model, or the default with something changed."""
-
-    name: str
-    settings: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = (SEED,)
-
-
+PAGE = "QUALITY.md"
 HEADLINE = Entry("default", (), (7, 8, 9))
-MODELS = tuple(
-    Entry(name, (f"train.model={name}",))
-    for name in (
-        "esasrec", "bsarec", "hstu", "gru4rec", "caser", "cnn_attention",
-        "dfnn", "lstm", "dfnn_lstm", "rnn_profile", "item_knn", "mf",
-    )
-)  # fmt: skip
+OTHERS = tuple(name for name in ARCHITECTURES if name not in (TrainSettings().model, "popular"))
+"""Every evaluation measures most-popular in any case."""
+MODELS = tuple(Entry(name, (f"train.model={name}",)) for name in OTHERS)
+SIMPLE = tuple(entry for entry in MODELS if entry.name in ("item_knn", "mf"))
 CHANGES = (
     Entry("default, no second opinion", ("train.neighbours=0",)),
     Entry("default, from the next item alone", ("train.later_targets=0",)),
@@ -56,138 +38,109 @@ CHANGES = (
     Entry("default, sampled softmax, 512 negatives", ("train.loss=sampled_softmax",)),
 )
 SETS: dict[str, tuple[Entry, ...]] = {
+    "ml100k": (HEADLINE, *SIMPLE),
+    "taobao": (HEADLINE, *SIMPLE),
+    "rees46": (HEADLINE, *SIMPLE),
     "beauty": (HEADLINE, *MODELS, *CHANGES),
     "beauty_attributes": (HEADLINE,),
 }
-FILES = {
-    "beauty": ("amazon_beauty/Beauty.txt.gz", None),
-    "beauty_attributes": ("amazon_beauty/Beauty.txt.gz", "amazon_beauty/Beauty_item2attributes.json.gz"),
-}
-
-
-class Lake:
-    """A data set's lake for one seed, with what has been trained in it."""
-
-    def __init__(self, name: str, seed: int) -> None:
-        self.folder, self.seed = WORK / f"{name}-{seed}", seed
-        self.root = self.folder / "lake"
-        self.settings = [*SETTINGS, f"run.seed={seed}"]
-        sequences, attributes = FILES[name]
-        if attributes:
-            self.settings.append(f"prepare.catalogue={self.folder / 'catalogue.parquet'}")
-        if (self.folder / "ready").exists():
-            return
-        clicks = write_clicks(DATA / sequences, self.folder)
-        if attributes:
-            write_catalogue(DATA / attributes, self.folder)
-        self.run("prepare", "--source", str(clicks.with_name("sequences.yaml")), "--input", str(clicks))
-        self.run("window")
-        (self.folder / "ready").touch()
-
-    def train(self, entry: Entry) -> str:
-        """Return the model's version, trained before or now."""
-        told = self.folder / "versions.json"
-        versions = json.loads(told.read_text()) if told.exists() else {}
-        if entry.name not in versions:
-            began = time.monotonic()
-            self.run("train", settings=entry.settings)
-            newest = pl.read_delta(str(self.root / "models")).sort("trained_at").row(-1, named=True)
-            seconds = time.monotonic() - began
-            versions[entry.name] = {"version": newest["model_version"], "seconds": seconds, "epochs": _epochs(newest)}
-            told.write_text(json.dumps(versions, indent=1))
-            print(f"{self.folder.name}: {entry.name} trained in {seconds:.0f} s", flush=True)
-        self.versions = versions
-        return str(versions[entry.name]["version"])
-
-    def compare(self, first: str, others: Sequence[str]) -> pl.DataFrame:
-        """Return the figures on the test targets of `first`, the others, and their paired differences."""
-        self.run("train", settings=())  # the default is the candidate again
-        self.run("recommend", "--force")
-        self.run("evaluate", *(word for version in others for word in ("--against", version)))
-        metrics = pl.read_delta(str(self.root / "metrics"))
-        return metrics.filter(k=K, slice="all", protocol="leave_one_out_full")
-
-    def run(self, job: str, *words: str, settings: Sequence[str] = ()) -> None:
-        told = [word for setting in (*self.settings, *settings) for word in ("--set", setting)]
-        command = [*SUBMIT, f"jobs/{job}.py", "--date", DAY, "--lake", str(self.root), *told, *words]
-        log = self.folder / f"{job}.log"
-        with log.open("w") as file:
-            code = subprocess.run(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
-        if code:
-            raise SystemExit(f"{job} failed, see {log}")
-
-
-def _epochs(row: dict[str, object]) -> int:
-    told = json.loads((Path(str(row["path"])) / "training.json").read_text())
-    return int(told["best_epoch"])
-
-
-def rows_of(name: str, entries: Sequence[Entry]) -> list[str]:
-    """Return a line per entry and seed, trained and compared."""
-    lines = []
-    for seed in sorted({seed for entry in entries for seed in entry.seeds}):
-        lake = Lake(name, seed)
-        here = [entry for entry in entries if seed in entry.seeds]
-        versions = {lake.train(entry): entry for entry in here}
-        first, *others = versions
-        metrics = lake.compare(first, others)
-        lines += [_line(name, seed, metrics, version, entry, lake, first) for version, entry in versions.items()]
-        if seed == SEED:
-            lines += [_line(name, seed, metrics, "popular", Entry("most-popular"), lake, first)]
-    return lines
-
-
-def _line(name: str, seed: int, metrics: pl.DataFrame, version: str, entry: Entry, lake: Lake, first: str) -> str:
-    found = metrics.filter(model_version=version, against="")
-    hr, ndcg = (found.filter(metric=metric).row(0, named=True) for metric in ("hr", "ndcg"))
-    told = lake.versions.get(entry.name, {})
-    cells = [
-        name, entry.name, str(seed), f"{ndcg['num_users']:,}", _short(hr["value"]), _with_interval(ndcg),
-        _beside(metrics, first, version), str(told.get("epochs", "")), f"{told['seconds']:.0f}" if told else "",
-        f"`{' '.join(entry.settings)}`" if entry.settings else "",
-    ]  # fmt: skip
-    return f"| {' | '.join(cells)} |"
-
-
-def _beside(metrics: pl.DataFrame, first: str, version: str) -> str:
-    paired = metrics.filter(model_version=first, against=version, metric="ndcg")
-    if paired.is_empty():
-        return ""
-    row = paired.row(0, named=True)
-    low, high, gain = -row["high"], -row["low"], -row["value"]
-    counts = "" if low <= 0 <= high else " *"
-    return f"{gain:+.4f} ({low:+.4f} to {high:+.4f}){counts}"
-
-
-def _with_interval(row: dict[str, float]) -> str:
-    return f"{_short(row['value'])} ({_short(row['low'])} to {_short(row['high'])})"
-
-
-def _short(value: float) -> str:
-    return f"{value:.4f}".lstrip("0")
-
-
+"""By data set what is compared; the first entry with all others of its seeds."""
+POPULAR = {"popular": "most popular", "popular_7_days": "most popular of 7 days"}
 COLUMNS = (
-    "data", "model", "seed", "users", "HR@10", "NDCG@10 (95 %)", "NDCG@10 against the default (95 %)", "best epoch",
+    "data", "model", "seed", "users", "HR@10", "NDCG@10 (95 %)", "repeat NDCG@10", "novel NDCG@10",
+    "NDCG@10 less that of the default (95 %)", "best epoch",
     "seconds", "settings",
 )  # fmt: skip
 
 
-def write_table(table: str) -> None:
-    """Put the table where QUALITY.md has it."""
-    told = TABLE.read_text()
-    before, after = told[: told.index(BEGIN) + len(BEGIN)], told[told.index(END) :]
-    TABLE.write_text(f"{before}\n{table}\n{after}")
+def run(data: DataSet, entries: Sequence[Entry], scale: Scale) -> None:
+    """Train and compare what is not yet."""
+    for seed in sorted({seed for entry in entries for seed in scale.seeds_of(entry)}):
+        lake = Lake(data, seed, scale)
+        lake.make()
+        first, *others = (entry for entry in entries if seed in scale.seeds_of(entry))
+        for entry in (first, *others):
+            lake.train(entry)
+        lake.compare(first, others)
 
 
-def main(names: Sequence[str]) -> None:
+def whole_table(scale: Scale) -> str:
+    """Return the table of all that is done by now, what is missing, and how each data set came about."""
+    data_sets = known()
+    rows, missing, codes = [], [], Counter[str]()
+    for name, entries in SETS.items():
+        for seed in sorted({seed for entry in entries for seed in entry.seeds}):
+            lake = Lake(data_sets[name], seed, scale)
+            here = [entry for entry in entries if seed in entry.seeds]
+            trained = {entry.name: told for entry in here if (told := lake.trained(entry))}
+            figures = [row for row in lake.figures(here[0]) if row["protocol"] == data_sets[name].protocol]
+            rows += rows_of(name, seed, here, trained, figures)
+            if away := [entry.name for entry in here if entry.name not in trained]:
+                missing.append(f"{name}, seed {seed}: {', '.join(away)}")
+            codes.update(told["code"] for told in trained.values())
+    commands = [f"{name}: {data_sets[name].command()}" for name in SETS]
+    return "\n".join([table_of(COLUMNS, rows), "", *remarks(missing, codes), "", "```", *commands, "```"])
+
+
+def rows_of(
+    name: str, seed: int, entries: Sequence[Entry], trained: dict[str, dict[str, Any]], figures: Rows
+) -> list[list[str]]:
+    """Return the cells of all rows of a lake: trained models in the order of the entries, then the most popular items.
+
+    In   trained: by entry, see `Lake.trained`. figures: rows of `metrics` of one protocol, none before the comparison.
+    """
+    by_version = {told["version"]: entry for entry in entries if (told := trained.get(entry.name))}
+    first = trained.get(entries[0].name, {}).get("version")
+    found = {(row["slice"], row["model_version"], row["against"], row["metric"]): row for row in figures}
+    rows = []
+    for version, entry in by_version.items():
+        told = trained[entry.name]
+        measured = _measured(found, version, first) or _told_by_training(told)
+        rows.append([name, entry.name, str(seed), *measured, *taken_by(entry, told)])
+    popular = [(version, word) for version, word in POPULAR.items() if ("all", version, "", "ndcg") in found]
+    if seed == SEED:
+        rows += [[name, word, str(seed), *_measured(found, version, first), "", "", ""] for version, word in popular]
+    return rows
+
+
+def _measured(found: dict[tuple[str, str, str, str], dict[str, Any]], version: str, first: str | None) -> list[str]:
+    """Return users, HR, NDCG of all, of repeat and of novel targets, and the difference to the first; nothing where the
+    version was not compared."""
+    hr, ndcg = (found.get(("all", version, "", metric)) for metric in ("hr", "ndcg"))
+    if hr is None or ndcg is None:
+        return []
+    paired = found.get(("all", first or "", version, "ndcg"))
+    beside = as_difference(turned_round(paired)) if paired else ""
+    parts = [found.get((part, version, "", "ndcg")) for part in ("repeat", "novel")]
+    apart = [short(row["value"]) if row else "" for row in parts]
+    return [f"{ndcg['num_users']:,}", short(hr["value"]), with_interval(ndcg), *apart, beside]
+
+
+def _told_by_training(told: dict[str, Any]) -> list[str]:
+    if told["ndcg10"] is None:
+        return ["0", "", "", "", "", ""]
+    return [f"{told['users']:,}", short(told["hr10"]), short(told["ndcg10"]), "", "", "not compared yet"]
+
+
+def main(words: Sequence[str]) -> None:
     began = time.monotonic()
-    lines = [line for name in names or list(SETS) for line in rows_of(name, SETS[name])]
-    head = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
-    if not names:
-        write_table("\n".join([head, *lines]))
-    print("\n".join([head, *lines]))
-    print(f"bench-quality: rows={len(lines)} seconds={time.monotonic() - began:.0f} cores={os.cpu_count()}")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="data set", help=", ".join(SETS))
+    parser.add_argument("--trial", type=int, metavar="USERS", help="try the script out on so many users")
+    asked = parser.parse_args(words)
+    if unknown := [name for name in asked.names if name not in SETS]:
+        parser.error(f"no data set {', '.join(unknown)}; there are {', '.join(SETS)}")
+    end_with_jobs()
+    scale = Scale.trial(asked.trial) if asked.trial else Scale()
+    page = scale.page(PAGE)
+    try:
+        for name in asked.names or SETS:
+            run(known()[name], SETS[name], scale)
+    finally:
+        told = whole_table(scale)
+        fill_in(page, {"table": told})
+    print(told)
+    print(f"bench-quality: seconds={time.monotonic() - began:.0f} cores={os.cpu_count()}")
 
 
 if __name__ == "__main__":

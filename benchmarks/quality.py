@@ -22,6 +22,8 @@ from measure import measure
 from sequences import DAY, SETTINGS, write_catalogue, write_clicks
 
 SUBMIT = ["spark-submit", "--master", f"local[{min(2, os.cpu_count() or 1)}]"]
+PATH = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+"""Where spark-submit and its Python are, also where the environment is not active."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def run(
     words += [word for setting in settings for word in ("--set", setting)]
     source = ["--source", str(clicks.with_name("sequences.yaml")), "--input", str(clicks)]
     for job, inputs in (("prepare", source), ("window", []), ("train", [])):
-        told = measure([*SUBMIT, f"jobs/{job}.py", *words, *inputs])
+        told = measure([*SUBMIT, f"jobs/{job}.py", *words, *inputs], PATH)
         print(_last_words(told.output, job), flush=True)
     row = pl.read_delta(str(lake / "models")).row(0, named=True)
     figures = dict(row["metrics"])

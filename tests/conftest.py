@@ -15,7 +15,7 @@ torch.set_num_threads(1)
 
 ROOT = Path(__file__).parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
-sys.path[:0] = [str(ROOT / "jobs")]
+sys.path[:0] = [str(ROOT / "jobs"), str(ROOT / "benchmarks")]
 # Tests are short: code that is compiled quickly beats code that is compiled well. All of it must fit, though: the
 # JVM reserves a fifth of the usual room for a single compiler, and dies where that is full.
 JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=256m"

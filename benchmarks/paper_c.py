@@ -1,0 +1,214 @@
+"""The table of paper C: a CNN hybrid for long- and short-term preference, its baselines and its ablations.
+
+RetailRocket's buyers, the last purchase held out and ranked among 999 random items that the visitor never touched.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from data_sets import BUYERS_PROTOCOL, known
+from lakes import SEED, DataSet, Entry, Lake, Rows, Scale
+from page import as_difference, remarks, short, table_of, taken_by, turned_round, with_interval
+
+from sparkrec.models.registry import ARCHITECTURES
+
+PAPERS = ("mf", "gru4rec", "caser", "rnn_profile", "ite", "long_only", "cnn_only", "cnn_hybrid")
+"""The paper's models: without a second opinion, which is not theirs."""
+ENTRIES = (
+    *(Entry(name, (f"train.model={name}", "train.neighbours=0")) for name in PAPERS),
+    Entry("item_knn", ("train.model=item_knn",)),
+    Entry("default"),
+)
+PUBLISHED = {
+    "mf": (0.112, 0.060), "gru4rec": (0.130, 0.074), "caser": (0.137, 0.081), "ite": (0.148, 0.089),
+    "cnn_hybrid": (0.159, 0.098),
+}  # fmt: skip
+"""HR@10 and NDCG@10 on the paper's own cut of RetailRocket."""
+SLICES = ("all", "repeat", "novel", "interest shift")
+FULL = "leave_one_out_purchase_full"
+COLUMNS = (
+    "model", "published HR@10 / NDCG@10", "HR@10", "NDCG@10 (95 %)", "repeat HR@10 / NDCG@10", "novel HR@10 / NDCG@10",
+    "interest shift HR@10 / NDCG@10", "among all items HR@10 / NDCG@10", "NDCG@10 less that of {first} (95 %)",
+    "best epoch", "seconds", "settings",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One model is better than another, by a share of the other's figure at least."""
+
+    better: str
+    worse: str
+    metrics: tuple[str, ...] = ("hr", "ndcg")
+    slice: str = "all"
+    by_share: float = 0.0
+
+    def __str__(self) -> str:
+        told = f"{self.better} > {self.worse}"
+        told += f" by {self.by_share:.0%}" if self.by_share else ""
+        return told if self.slice == "all" else f"{told}, users of {self.slice}"
+
+
+CLAIMS = (
+    Claim("cnn_hybrid", "ite"),
+    Claim("ite", "caser"),
+    Claim("caser", "gru4rec"),
+    Claim("gru4rec", "mf"),
+    Claim("cnn_hybrid", "cnn_only"),
+    Claim("cnn_hybrid", "long_only"),
+    Claim("cnn_hybrid", "mf", ("ndcg",), "interest shift", 0.15),
+)
+
+
+def data() -> DataSet:
+    return known()["retailrocket"]
+
+
+def run(scale: Scale) -> None:
+    """Train and compare what is not yet: the first model with all, and the pairs of the claims that leaves out."""
+    lake = Lake(data(), SEED, scale)
+    lake.make()
+    by_name = {entry.name: entry for entry in built()}
+    for entry in by_name.values():
+        lake.train(entry)
+    first = first_of(by_name)
+    lake.compare(by_name[first], [entry for name, entry in by_name.items() if name != first])
+    for claim in CLAIMS:
+        if claim.better != first and {claim.better, claim.worse} <= by_name.keys():
+            lake.compare(by_name[claim.better], [by_name[claim.worse]])
+
+
+def built() -> list[Entry]:
+    """Return the entries whose architecture there is."""
+    return [entry for entry in ENTRIES if entry.name in ARCHITECTURES or entry.name == "default"]
+
+
+def first_of(names: Mapping[str, Any]) -> str:
+    return "cnn_hybrid" if "cnn_hybrid" in names else "default"
+
+
+def tables(scale: Scale) -> dict[str, str]:
+    """Return the table and the verdicts, by the name of their place, of all that is done by now."""
+    lake = Lake(data(), SEED, scale)
+    trained = {entry.name: told for entry in ENTRIES if (told := lake.trained(entry))}
+    names = {told["version"]: name for name, told in trained.items()}
+    figures = named([row for name in trained for row in lake.figures(_entry(name))], names)
+    first = first_of(ARCHITECTURES)
+    columns = [column.format(first=first) for column in COLUMNS]
+    there = {entry.name for entry in built()}
+    missing = [entry.name for entry in ENTRIES if entry.name in there and entry.name not in trained]
+    told = [
+        table_of(columns, rows_of(ENTRIES, there, trained, figures, first)), "", users_of(figures),
+        *remarks(missing, [one["code"] for one in trained.values()]), "", "```", data().command(), "```",
+    ]  # fmt: skip
+    return {"paper C": "\n".join(told), "claims of paper C": table_of(VERDICT_COLUMNS, verdicts(CLAIMS, figures))}
+
+
+def _entry(name: str) -> Entry:
+    return next(entry for entry in ENTRIES if entry.name == name)
+
+
+Found = dict[tuple[str, str, str, str, str], dict[str, Any]]
+"""Rows of `metrics` by protocol, slice, model, the model it is compared with or '', and metric."""
+
+
+def named(rows: Rows, names: Mapping[str, str]) -> Found:
+    """Return rows by what they are of. In: names: of models by version; most-popular has its own."""
+    found: Found = {}
+    for row in rows:
+        models = (names.get(row["model_version"], row["model_version"]), names.get(row["against"], row["against"]))
+        found[row["protocol"], row["slice"], *models, row["metric"]] = row
+    return found
+
+
+def rows_of(
+    entries: Sequence[Entry], there: set[str], trained: Mapping[str, Mapping[str, Any]], figures: Found, first: str
+) -> list[list[str]]:
+    """Return the cells of a row per entry, also of those that are not built or not run, and of most-popular.
+
+    In   there: names of entries that are built. trained: by name, see `Lake.trained`.
+    """
+    rows = []
+    for entry in entries:
+        published = PUBLISHED.get(entry.name)
+        cells = [entry.name, f"{_three(published[0])} / {_three(published[1])}" if published else ""]
+        if entry.name in trained:
+            cells += [*_measured(figures, entry.name, first), *taken_by(entry, trained[entry.name])]
+        else:
+            cells += ["not run yet" if entry.name in there else "not built"]
+        rows.append(cells + [""] * (len(COLUMNS) - len(cells)))
+    if (BUYERS_PROTOCOL, "all", "popular", "", "ndcg") in figures:
+        rows.append(["most popular", "", *_measured(figures, "popular", first), "", "", ""])
+    return rows
+
+
+def _measured(figures: Found, name: str, first: str) -> list[str]:
+    whole = figures.get((BUYERS_PROTOCOL, "all", name, "", "ndcg"))
+    if whole is None:
+        return ["not compared yet", *[""] * 6]
+    paired = difference(figures, name, first, "all", "ndcg")
+    hr = figures[BUYERS_PROTOCOL, "all", name, "", "hr"]
+    both = [_both(figures, BUYERS_PROTOCOL, part, name) for part in SLICES[1:]]
+    beside = as_difference(paired) if paired else ""
+    return [short(hr["value"]), with_interval(whole), *both, _both(figures, FULL, "all", name), beside]
+
+
+def _both(figures: Found, protocol: str, part: str, name: str) -> str:
+    found = [figures.get((protocol, part, name, "", metric)) for metric in ("hr", "ndcg")]
+    return " / ".join(short(row["value"]) for row in found if row)
+
+
+def difference(figures: Found, ours: str, theirs: str, part: str, metric: str) -> dict[str, Any] | None:
+    """Return the paired difference of two models, whichever of them was compared with the other."""
+    if row := figures.get((BUYERS_PROTOCOL, part, ours, theirs, metric)):
+        return row
+    other = figures.get((BUYERS_PROTOCOL, part, theirs, ours, metric))
+    return turned_round(other) if other else None
+
+
+def users_of(figures: Found) -> str:
+    """Return how many users each figure is of."""
+    sizes = {row["slice"]: row["num_users"] for row in figures.values() if row["protocol"] == BUYERS_PROTOCOL}
+    told = ", ".join(f"{part} {sizes[part]:,}" for part in SLICES if part in sizes)
+    return f"Users: {told or 'none yet'}."
+
+
+VERDICT_COLUMNS = ("claimed", "metric", "ours", "ours less the other (95 %)", "verdict")
+
+
+def verdicts(claims: Sequence[Claim], figures: Found) -> list[list[str]]:
+    """Return the cells of a row per claim and metric."""
+    rows = []
+    for claim in claims:
+        for metric in claim.metrics:
+            paired = difference(figures, claim.better, claim.worse, claim.slice, metric)
+            values = [
+                figures.get((BUYERS_PROTOCOL, claim.slice, name, "", metric)) for name in (claim.better, claim.worse)
+            ]
+            cells = [str(claim), f"{metric.upper()}@10"]
+            if paired is None or values[0] is None or values[1] is None:
+                rows.append([*cells, "", "", "not measured"])
+                continue
+            ours = " against ".join(short(row["value"]) for row in values if row)
+            rows.append([*cells, ours, as_difference(paired), verdict(claim, values[1]["value"], paired)])
+    return rows
+
+
+def verdict(claim: Claim, of_worse: float, paired: Mapping[str, Any]) -> str:
+    """Return whether a claim holds: the paired interval excludes zero, and the gain is as large as claimed.
+
+    In   of_worse: the figure of the model that is claimed to be worse. paired: the difference of the two.
+    """
+    low, high = paired["low"], paired["high"]
+    if low is None or low <= 0 <= high:
+        return "does not hold: the interval includes zero"
+    if high < 0:
+        return "does not hold: it is the other way round"
+    share = paired["value"] / of_worse if of_worse else float("inf")
+    told = f" ({share:+.0%})" if claim.by_share else ""
+    return f"holds{told}" if share >= claim.by_share else f"does not hold: better, but by {share:.0%}"
+
+
+def _three(value: float) -> str:
+    return f"{value:.3f}".removeprefix("0")
