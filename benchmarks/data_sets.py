@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from lakes import ROOT, DataSet
 from protocols import DATA, HELD_OUT, data_sets
 from retailrocket import write_buyers
 from sequences import DAY, SETTINGS, read_text, write_catalogue, write_clicks
+
+from sparkrec.sample.write import SampleSize, write_sample
 
 AMAZON = DATA / "amazon_beauty"
 RATINGS = """
@@ -39,6 +42,10 @@ def _all() -> Iterable[DataSet]:
         "ml100k", "1998-04-22", "{folder}/ratings.yaml", ratings, "by_date_full", (*SETTINGS, *LAST_DAYS), _ratings
     )
     yield _excerpt("taobao", "last day", "by_date_full")
+    # Of the last day's sessions every event but the first is to be told, searches included.
+    yield _actions("sample", "steps of the last day's sessions", "next_in_session_full")
+    yield _actions("taobao", "steps of the last day's sessions", "next_in_session_full")
+    yield _actions("rees46", "leave one out", "leave_one_out_full")
     # The excerpt is of less than three hours: no date splits it.
     yield _excerpt("rees46", "leave one out", "leave_one_out_full")
     # Categories stand for interests in slices alone; no model reads them.
@@ -52,6 +59,17 @@ def _excerpt(name: str, held_out: str, protocol: str) -> DataSet:
     data = data_sets()[name]
     settings = (*data.settings, *HELD_OUT[held_out])
     return DataSet(name, data.day, data.source, from_root(Path(data.place)), protocol, settings)
+
+
+def _actions(name: str, held_out: str, protocol: str) -> DataSet:
+    data = _excerpt(name, held_out, protocol)
+    if name != "sample":
+        return replace(data, name=f"actions_{name}")
+    return replace(data, name="actions_sample", place="{folder}/sample", write=_sample)
+
+
+def _sample(folder: Path, num_users: int | None) -> None:
+    write_sample(folder / "sample", SampleSize())
 
 
 def _sequences(sequences: Path, attributes: Path | None = None) -> Callable[[Path, int | None], None]:

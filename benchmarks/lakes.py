@@ -27,6 +27,7 @@ SEED = 7
 K = 10
 OF_LISTS = ["published", "realised"]
 """Protocols that measure lists, not what was held out."""
+OF_HEADS = ["next_action", "own_action", "purchase"]
 Rows = list[dict[str, Any]]
 """Rows of `metrics`."""
 
@@ -146,9 +147,9 @@ class Lake:
         self.run("recommend", "--force")
         against = [word for entry in others for word in ("--against", versions[entry.name])]
         self.run("evaluate", *against)
-        metrics = pl.read_delta(str(self.folder / "lake" / "metrics")).filter(k=K)
-        metrics = metrics.filter(pl.col("metric").is_in(["hr", "ndcg"]), ~pl.col("protocol").is_in(OF_LISTS))
-        rows = metrics.drop("run_date").to_dicts()
+        metrics = pl.read_delta(str(self.folder / "lake" / "metrics"))
+        is_ranking = (pl.col("k") == K) & pl.col("metric").is_in(["hr", "ndcg"]) & ~pl.col("protocol").is_in(OF_LISTS)
+        rows = metrics.filter(is_ranking | pl.col("protocol").is_in(OF_HEADS)).drop("run_date").to_dicts()
         self._store("compared", first.name, {"versions": versions, "rows": rows})
         print(f"{self.folder.name}: {first.name} compared in {time.monotonic() - began:.0f} s", flush=True)
 

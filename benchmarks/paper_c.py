@@ -14,9 +14,17 @@ from page import as_difference, remarks, short, table_of, taken_by, turned_round
 from sparkrec.models.registry import ARCHITECTURES
 
 PAPERS = ("mf", "gru4rec", "caser", "rnn_profile", "ite", "long_only", "cnn_only", "cnn_hybrid")
-"""The paper's models: without a second opinion, which is not theirs."""
+OF_THE_PAPER = (
+    "train.neighbours=0", "train.width=50", "train.dropout=0.2", "train.loss=binary", "train.later_targets=0",
+    "train.attributes=false",
+)  # fmt: skip
+"""Width, dropout, loss and negatives of the paper, and no second opinion, which is not theirs."""
+TWO_STAGES = ('train.heads=["purchase"]',)
+"""Interest, then a purchase given interest."""
+PAIRS = ("ite", "long_only", "cnn_only", "cnn_hybrid")
+"""Of the paper's models those that score pairs; they have two stages."""
 ENTRIES = (
-    *(Entry(name, (f"train.model={name}", "train.neighbours=0")) for name in PAPERS),
+    *(Entry(name, (f"train.model={name}", *OF_THE_PAPER, *(TWO_STAGES if name in PAIRS else ()))) for name in PAPERS),
     Entry("item_knn", ("train.model=item_knn",)),
     Entry("default"),
 )

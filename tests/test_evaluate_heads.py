@@ -62,8 +62,8 @@ def figures(spark: SparkSession, how: HeldOut, models: dict[str, str], **setting
 @pytest.mark.parametrize("how", [HeldOut(), BY_STEPS])
 @pytest.mark.parametrize("head", ["next_action", "own_action"])
 def test_kinds_of_events_are_counted_as_by_hand(spark: SparkSession, tmp_path: Path, how: HeldOut, head: str) -> None:
-    folder = model(tmp_path / "m", "sasrec", head)
-    found = figures(spark, how, {"m": folder}, held_out="sessions" if how is BY_STEPS else "last_items")
+    folder, other = model(tmp_path / "m", "sasrec", head), model(tmp_path / "other", "gru4rec", head)
+    found = figures(spark, how, {"m": folder, "other": other}, held_out="sessions" if how is BY_STEPS else "last_items")
     test, train = of_split(windows(how), "test"), of_split(windows(how), "train")
     (majority, _), *_ = Counter(n for row in train["target_types"].to_pylist() for n in row if n).most_common()
     said: dict[str, list[tuple[int, int]]] = {"m": [], "majority": [], "repeat_last": []}
@@ -95,6 +95,11 @@ def test_kinds_of_events_are_counted_as_by_hand(spark: SparkSession, tmp_path: P
     assert paired == pytest.approx(
         np.mean([a == t for a, t in said["m"]]) - np.mean([a == t for a, t in said["majority"]])
     )
+    told = dict(found.filter(metric="accuracy", against="").select("model_version", "value").rows())
+    rows = found.filter(pl.col("against") != "").select("model_version", "against", "value").rows()
+    pairs = {(one, two): value for one, two, value in rows}
+    assert pairs.keys() == {("m", "other"), ("m", "majority"), ("m", "repeat_last"), ("other", "majority")}
+    assert all(value == pytest.approx(told[one] - told[two]) for (one, two), value in pairs.items())
     if head == "own_action":
         assert found.filter(model_version="repeat_last", metric="accuracy", against="")["value"].item() == 1
     if how is BY_STEPS:

@@ -30,13 +30,15 @@ class ActionSums:
     """Adds up what models with a head for kinds of events say, case by case."""
 
     def __init__(self, models: Mapping[str, str], head: str, majority: int) -> None:
-        """In: models, folders by name; the first is compared with all others. majority, the code of that kind."""
+        """In: models, folders by name; the first is compared with all others, each with the majority. majority, the
+        code of that kind."""
         self.models, self.head, self.majority = models, head, majority
         contestants = [*models, MAJORITY, REPEAT_LAST]
-        first = contestants[0]
+        with_first = [(0, other) for other in range(1, len(contestants))]
+        self.pairs = with_first + [(own, contestants.index(MAJORITY)) for own in range(1, len(models))]
         of_kinds = [f"{what} {kind}" for what in (HIT, PREDICTED, TRUE) for kind in EVENT_CODES]
         figures = [Figure(name, "", metric, 0) for name in contestants for metric in ("accuracy", *of_kinds)]
-        figures += [Figure(first, other, "accuracy", 0) for other in contestants[1:]]
+        figures += [Figure(contestants[ours], contestants[theirs], "accuracy", 0) for ours, theirs in self.pairs]
         self.sums = Sums(figures, ["all"])
 
     def add(self, tile: pa.RecordBatch) -> None:
@@ -48,7 +50,7 @@ class ActionSums:
         said = [self._by_model(load_model(folder), tile, row_C, position_C) for folder in self.models.values()]
         said += [np.full_like(true_C, self.majority), last_C]
         own = [_gains(said_C, true_C) for said_C in said]
-        differences = [own[0][:, :1] - other[:, :1] for other in own[1:]]
+        differences = [own[ours][:, :1] - own[theirs][:, :1] for ours, theirs in self.pairs]
         self.sums.add(row_C, np.zeros_like(row_C), np.concatenate([*own, *differences], axis=1))
 
     def _by_model(self, model: SequenceModel, tile: pa.RecordBatch, row_C: Ints, position_C: Ints) -> Ints:
