@@ -252,7 +252,7 @@ def test_a_tiny_set_is_learnt_by_heart(architecture: str) -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert loss.item() < 0.1
+    assert loss.item() < 0.2
     state_TD = TargetStates(model)([batch])
     target_T, negative_TK = batch["target_idxs"].flatten(), batch["negative_idxs"].view(24, -1)
     for head, kinds in (("next_action", batch["target_types"]), ("own_action", batch["event_types"])):
