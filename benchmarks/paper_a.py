@@ -18,8 +18,9 @@ INPUTS = (
     'train.heads=["next_action","own_action"]',
     'train.side_inputs=["event_types","gap_buckets","session_starts","price_buckets"]',
     "train.neighbours=0",
+    "train.max_epochs=15",
 )
-"""The paper's inputs beside item and category: kind of event, time, session and price."""
+"""The same budget for all, and the paper's inputs beside item and category: kind of event, time, session and price."""
 MODELS = ("dfnn_lstm", "dfnn", "lstm")
 ENTRIES = (*(Entry(name, (f"train.model={name}", *INPUTS)) for name in MODELS), Entry("default", INPUTS))
 BASELINES = {MAJORITY: "always the most frequent action", REPEAT_LAST: "the last action again"}
