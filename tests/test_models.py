@@ -15,7 +15,7 @@ from sparkrec.models.shape import ModelShape
 from sparkrec.models.store import CARD, WEIGHTS, Card, has_model, is_readable, load_model, read_card, save_model
 
 HEADS = ("next_action", "purchase")
-SHAPE = ModelShape(vocabulary_size=30, length=8, width=16, num_blocks=2, num_heads=2, dropout=0.1, heads=HEADS)
+SHAPE = ModelShape(30, 8, width=16, num_blocks=2, num_heads=2, dropout=0.1, num_users=50, heads=HEADS)
 models = pytest.mark.parametrize("name", LEARNT)
 readers = pytest.mark.parametrize("name", [name for name in LEARNT if ARCHITECTURES[name].reads_past])
 """Architectures whose states follow from what a user did."""
@@ -62,6 +62,27 @@ def test_other_users_of_a_batch_change_no_score(name: str) -> None:
     model = untrained(name)
     together = {k: torch.cat([v, inputs([9, 10])[k]]) for k, v in inputs([5, 6, 7]).items()}
     assert torch.allclose(model.states(together)[:1], model.states(inputs([5, 6, 7])), atol=1e-6)
+
+
+@models
+def test_the_matrix_holds_every_items_vector(name: str) -> None:
+    model = untrained(name)
+    assert torch.equal(model.item_matrix(), model.item_vectors(torch.arange(SHAPE.vocabulary_size)))
+    assert model.states(inputs([5]))[:, -1].shape[1] == model.item_matrix().shape[1] == model.state_width
+    assert model.item_matrix()[2:].abs().sum(dim=1).all()
+
+
+@pytest.mark.parametrize("name", [name for name in LEARNT if ARCHITECTURES[name].reads_user])
+def test_another_user_gets_other_scores(name: str) -> None:
+    model = untrained(name)
+    scores = []
+    for user in (5, 6):
+        told = {**inputs([5, 6, 7]), "user_idx": torch.tensor([user])}
+        state_BD = model.states(told)[:, -1]
+        if model.scores_pairs:  # by its own part alone, for the whole state has a length of its own
+            state_BD = torch.cat([torch.ones(1, state_BD.shape[1] - SHAPE.width), state_BD[:, -SHAPE.width :]], dim=1)
+        scores.append(model.scores(state_BD)[0, 2:])
+    assert not torch.allclose(*scores)
 
 
 @models

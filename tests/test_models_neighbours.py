@@ -70,3 +70,24 @@ def test_lists_with_it_are_those_of_a_full_ranking(numbers: torch.dtype) -> None
     assert torch.equal(all_items_BN, wanted_items_BN.masked_fill(wanted_BN == -torch.inf, -1)), "no item twice"
     without_BN, _ = finder.best(state_BD, out_user, out_item, refused, how_many)
     assert not torch.equal(found_BN, without_BN)
+
+
+def test_what_the_first_pass_rounds_away_keeps_no_item_out_that_something_is_added_to() -> None:
+    # Long vectors whose parts cancel out, which bfloat16 is far off with, beside short ones that it is not.
+    generator = torch.Generator().manual_seed(2)
+    short_K1, long_K1 = (10 * torch.rand(num, 1, generator=generator) for num in (900, 60))
+    apart_K1 = 50 + 10 * torch.rand(60, 1, generator=generator)
+    short_KD = torch.cat([short_K1, short_K1], dim=1) / 2
+    long_KD = torch.cat([long_K1 / 2 + apart_K1, long_K1 / 2 - apart_K1], dim=1)
+    matrix_KD, state_BD = torch.cat([short_KD, long_KD]), torch.ones(1, 2)
+    exact_K = (state_BD * matrix_KD).sum(dim=1)
+    item_BM = torch.arange(900, 960)[None]
+    more_BM = 9.95 + 0.1 * torch.rand(1, 60, generator=generator) - exact_K[900:]
+    whole_K = exact_K.clone()
+    whole_K[900:] += more_BM[0]
+    wanted_N, wanted_items_N = whole_K.sort(descending=True, stable=True)
+    finder = Finder(vectors_of(matrix_KD), 1, torch.bfloat16)
+    nobody = torch.zeros(0, dtype=torch.long)
+    found_BN, items_BN = finder.best(state_BD, nobody, nobody, [], 10, (item_BM, more_BM))
+    assert torch.equal(found_BN[0], wanted_N[:10])
+    assert torch.equal(items_BN[0], wanted_items_N[:10])

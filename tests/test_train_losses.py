@@ -10,6 +10,7 @@ from sparkrec.models.pairs import PairModel
 from sparkrec.models.registry import ARCHITECTURES, LEARNT, build_model
 from sparkrec.models.shape import ModelShape
 from sparkrec.tables import EVENT_CODES
+from sparkrec.train.head_losses import pair_loss
 from sparkrec.train.losses import (
     binary,
     chances_of,
@@ -275,6 +276,17 @@ def test_scores_of_pairs_are_log_odds_of_interest_or_the_log_of_the_chance_of_bo
         if heads:
             wanted_BM = (interest_BM.sigmoid() * model.purchase_logits(state_BD, items_BM).sigmoid()).log()
         assert torch.allclose(model.pair_scores(state_BD, items_BM), wanted_BM, atol=1e-5)
+
+
+def test_negatives_that_are_none_teach_pairs_nothing() -> None:
+    torch.manual_seed(2)
+    model = build_model("ite", ModelShape(14, 6, 16, 2, 2, 0.0, num_users=8)).eval()
+    assert isinstance(model, PairModel)
+    state_TD, target_T = torch.randn(2, 16), torch.tensor([3, 4])
+    few, padded = torch.tensor([[5], [6]]), torch.tensor([[5, 0, 0], [6, 0, 0]])
+    assert pair_loss(model, state_TD, target_T, few).item() == pytest.approx(
+        pair_loss(model, state_TD, target_T, padded).item()
+    )
 
 
 def test_heads_learn_where_no_item_follows_too() -> None:
