@@ -42,7 +42,7 @@ def _all() -> Iterable[DataSet]:
         "ml100k", "1998-04-22", "{folder}/ratings.yaml", ratings, "by_date_full", (*SETTINGS, *LAST_DAYS), _ratings
     )
     yield _excerpt("taobao", "last day", "by_date_full")
-    # Of the last day's sessions every event but the first is to be told, searches included.
+    # Of the last day's sessions events but the first are to be told, searches included.
     yield _actions("sample", "steps of the last day's sessions", "next_in_session_full")
     yield _actions("taobao", "steps of the last day's sessions", "next_in_session_full")
     yield _actions("rees46", "leave one out", "leave_one_out_full")

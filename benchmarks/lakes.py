@@ -100,13 +100,15 @@ class Lake:
 
     def make(self) -> None:
         """Prepare and cut the windows, unless that was done."""
-        if (self.folder / "ready").exists():
+        ready, made = self.folder / "ready", "\n".join([code_version(), self.data.command(), *self.settings])
+        if ready.exists() and ready.read_text() == made:
             return
+        shutil.rmtree(self.folder / "lake", ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.data.write(self.folder, self.num_users)
         self.run("prepare", "--source", self._here(self.data.source), "--input", self._here(self.data.place))
         self.run("window")
-        (self.folder / "ready").touch()
+        ready.write_text(made)
 
     def trained(self, entry: Entry) -> dict[str, Any] | None:
         """Return what is known of the entry's model: version, settings, code, seconds, epochs, resumed, hr10, ndcg10,

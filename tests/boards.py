@@ -59,7 +59,17 @@ def plan_for(board: pa.Table, folder: Path, architecture: str = "sasrec", **sett
         warmup_steps=5, device="cpu", num_shared_negatives=64, threads_per_worker=1,
     )  # fmt: skip
     train = TrainSettings.model_validate({**small.model_dump(), **settings})
-    shape = ModelShape(VOCABULARY, LENGTH, 32, 1, 2, train.dropout, train.temperature, num_users=train.num_users)
+    shape = ModelShape(
+        VOCABULARY,
+        LENGTH,
+        32,
+        1,
+        2,
+        train.dropout,
+        train.temperature,
+        num_users=train.num_users,
+        heads=tuple(train.heads),
+    )
     files = {name: write_files(folder / name, split(board, name), 2, 64) for name in SPLITS}
     plan = TrainPlan(
         training_set=TrainingSet(**files, fingerprint="board"),

@@ -48,7 +48,7 @@ def model(folder: Path, architecture: str, *heads: str) -> str:
     built = build_model(architecture, shape)
     for parameter in built.parameters():  # wide apart, so that every kind is said sometimes
         torch.nn.init.normal_(parameter)
-    built.is_known_V[2:] = True
+    built.is_known_V[2:20] = True
     save_model(folder, built, Card("v", architecture, shape, "line"))
     return str(folder)
 
@@ -70,7 +70,7 @@ def test_kinds_of_events_are_counted_as_by_hand(spark: SparkSession, tmp_path: P
     scored = load_model(folder)
     for row in test.to_pylist():
         inputs = {name: torch.tensor([row[name]]) for name in ("item_idxs", "event_types")}
-        inputs["item_idxs"][inputs["item_idxs"] >= SIZE - 3] = 1
+        inputs["item_idxs"][inputs["item_idxs"] >= 20] = 1
         with torch.inference_mode():
             logits_LE = scored.action_logits(scored.states(inputs)[0], head)
         for position, kind in enumerate(row["target_types"]):
@@ -118,7 +118,7 @@ def test_chances_of_purchases_are_held_against_what_happened_as_by_hand(
     scored, cases = load_model(folder), cases_of(test, by_steps=False)
     with torch.inference_mode():
         state_CD = case_states(scored, test, cases)
-        item_P = torch.where(cases.sought.item_P < SIZE - 3, cases.sought.item_P, 1)
+        item_P = torch.where(cases.sought.item_P < 20, cases.sought.item_P, 1)
         chances = torch.sigmoid(scored.purchase_logits(state_CD, item_P[:, None])).flatten().tolist()
     bought = [kind == 3 for kind in cases.type_P]
     for name, said in (("m", chances), ("constant", [share] * len(bought))):

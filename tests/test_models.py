@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sparkrec.config.train_settings import COUNTED, WITHOUT_NEIGHBOURS, WITHOUT_PAST
 from sparkrec.errors import SparkrecError
 from sparkrec.models.registry import ARCHITECTURES, LEARNT, build_model
 from sparkrec.models.sequence_model import SequenceModel
@@ -62,6 +63,12 @@ def test_other_users_of_a_batch_change_no_score(name: str) -> None:
     model = untrained(name)
     together = {k: torch.cat([v, inputs([9, 10])[k]]) for k, v in inputs([5, 6, 7]).items()}
     assert torch.allclose(model.states(together)[:1], model.states(inputs([5, 6, 7])), atol=1e-6)
+
+
+def test_the_settings_know_what_the_models_are() -> None:
+    assert set(COUNTED) == ARCHITECTURES.keys() - set(LEARNT)
+    assert set(WITHOUT_PAST) == {name for name in LEARNT if not ARCHITECTURES[name].reads_past}
+    assert {name for name in LEARNT if ARCHITECTURES[name].scores_pairs} <= set(WITHOUT_NEIGHBOURS)
 
 
 @models

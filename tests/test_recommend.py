@@ -14,6 +14,7 @@ from sparkrec.recommend.fallback import Ladder, last_category
 from sparkrec.recommend.reasons import newest_different
 from sparkrec.recommend.tile import tiles_of
 from sparkrec.sequences import read_pasts, user_numbers
+from sparkrec.tables import PAD
 from tests.offers import (
     KNOWN,
     TOP_N,
@@ -283,7 +284,9 @@ def test_the_reason_by_removal_is_the_item_without_which_the_score_falls_most(mo
         for row in found[f"u{user}"]:
             (item,) = items_of([row])
             falls = {other: score(past, item, other) for other in set(past) if other != item}
-            assert row["because_item_id"] == f"i{min(falls, key=lambda other: falls[other])}"
+            least = min(falls, key=lambda other: falls[other])
+            does_fall = falls[least] < score(past, item, PAD) - 1e-6
+            assert row["because_item_id"] == (f"i{least}" if does_fall else None)
 
 
 def test_reasons_are_sought_among_the_newest_different_items() -> None:
@@ -295,6 +298,14 @@ def test_no_reason_is_given_for_a_fallback(model: SequenceModel) -> None:
     bought = [item for item in range(2, KNOWN) if item != 10]
     rows = lists(people([3, 4], purchased=[bought]), model, offer_for(model), reasons="similar")["u0"]
     assert Counter(row["because_item_id"] is None for row in rows) == {False: 1, True: 4}
+
+
+def test_no_chance_of_a_purchase_is_told_of_a_fallback() -> None:
+    with_head = build_model("sasrec", replace(small_model().shape, heads=("purchase",))).eval()
+    with_head.is_known_V[2:KNOWN] = True
+    bought = [item for item in range(2, KNOWN) if item != 10]
+    rows = lists(people([3, 4], purchased=[bought]), with_head, offer_for(with_head))["u0"]
+    assert Counter(row["purchase_probability"] is None for row in rows) == {False: 1, True: 4}
 
 
 def test_the_work_is_counted(model: SequenceModel) -> None:

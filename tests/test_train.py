@@ -20,11 +20,12 @@ from sparkrec.models.shape import ModelShape
 from sparkrec.models.store import has_model, load_model, read_weights
 from sparkrec.train.average import Average
 from sparkrec.train.launch import check_finished
-from sparkrec.train.place import join
+from sparkrec.train.place import Place, join
 from sparkrec.train.progress import EndedError, mark_done, mark_failed
 from sparkrec.train.rank import train_rank
 from sparkrec.train.schedule import batch_for, epochs_for
 from sparkrec.train.training import Training
+from sparkrec.train.untrained import untrained
 from tests.boards import SQUARES, all_known, changed, checkerboard, plan_for, split, write_files
 
 
@@ -75,6 +76,21 @@ def test_a_model_of_users_alone_finds_their_colour(board: pa.Table, tmp_path: Pa
         best_CN = model.scores(case_states(model, test, cases)).topk(SQUARES // 2, dim=1).indices
     same_colour_CN = best_CN % 2 == cases.sought.item_P[:, None] % 2
     assert float(same_colour_CN.double().mean()) > 0.75, "half of them by chance"
+
+
+@pytest.mark.parametrize("architecture", ["sasrec", "cnn_hybrid", "long_only"])
+@pytest.mark.parametrize("loss", ["softmax", "binary"])
+def test_every_weight_is_reached_with_all_heads_on(
+    board: pa.Table, tmp_path: Path, architecture: str, loss: str
+) -> None:
+    heads = ["purchase", "next_action", *([] if architecture == "long_only" else ["own_action"])]
+    plan = plan_for(board, tmp_path, architecture, loss=loss, heads=heads, max_epochs=1)
+    before = untrained(plan, all_known(), Place(0, 1, torch.device("cpu"))).state_dict()
+    train_rank(str(plan.attempt))
+    after = load_model(str(plan.folder)).state_dict()
+    learnt = dict(load_model(str(plan.folder)).named_parameters())
+    assert not [name for name in learnt if torch.equal(before[name], after[name])]
+    assert {name.split(".")[0] for name in learnt} >= {"purchase", "actions"}
 
 
 @pytest.mark.parametrize("loss", ["in_batch_softmax", "sampled_softmax", "binary", "generalised_binary", "pairwise"])

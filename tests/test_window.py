@@ -60,6 +60,19 @@ def test_kinds_of_next_events_are_told_where_something_is_learnt_or_found() -> N
     assert rows[2]["target_idxs"] == [0, 0, 3, 0]
 
 
+def test_of_held_out_sessions_kinds_are_told_but_for_first_events() -> None:
+    # Sessions are of three events; the test period begins with the second one.
+    plan = CutPlan(PLAN.run_date, 8, 8, 2, 7, HeldOut("sessions", None, 2 * MINUTE, 3 * MINUTE))
+    past, kinds = [2, 3, 4, 5, 1, 6, 7, 1, 8, 9, 1], [[1, 1, 1, 1, 4, 2, 2, 4, 3, 1, 4]]
+    batch = cut_windows(histories(past, kinds=kinds), plan, catalogue(20))
+    (test,) = (row for row in batch.to_pylist() if row["split"] == "test")
+    assert test["item_idxs"] == [2, 3, 4, 5, 1, 6, 7, 1]
+    assert test["target_idxs"] == [0, 0, 0, 0, 6, 0, 0, 8]
+    assert test["target_types"] == [0, 0, 0, 0, 2, 0, 4, 3], (
+        "neither the opening of the next session, nor what came last"
+    )
+
+
 def test_no_training_window_shows_a_held_out_item() -> None:
     rng = np.random.default_rng(7)
     pasts = [[*rng.integers(2, 12, rng.integers(2, 30)).tolist(), 18, 19] for _ in range(50)]

@@ -6,6 +6,10 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_va
 
 from sparkrec.config.section import Section
 
+COUNTED = ("popular", "mf", "item_knn")
+"""Models that are not learnt step by step."""
+WITHOUT_PAST = ("ite", "long_only")
+"""Models that do not look at what a user did."""
 WITHOUT_NEIGHBOURS = ("popular", "mf", "ite", "cnn_hybrid", "cnn_only", "long_only")
 """Models that no second opinion is added to: those that score pairs would need it on another scale."""
 
@@ -95,6 +99,10 @@ class TrainSettings(Section):
     def what_is_needed_is_there(self) -> "TrainSettings":
         if self.model == "item_knn" and not self.neighbours:
             raise ValueError("train.model=item_knn scores by neighbours, but train.neighbours=0; raise it")
+        if self.heads and self.model in COUNTED:
+            raise ValueError(f"train.model={self.model} is counted, not learnt, and has no train.heads; leave them out")
+        if "own_action" in self.heads and self.model in WITHOUT_PAST:
+            raise ValueError(f"train.model={self.model} reads no events, so train.heads=[own_action] is not for it")
         if "own_action" in self.heads and "event_types" not in self.side_inputs:
             raise ValueError("train.heads=[own_action] reads kinds of events; add event_types to train.side_inputs")
         if self.width % self.num_heads:

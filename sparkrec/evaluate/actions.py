@@ -32,7 +32,8 @@ class ActionSums:
     def __init__(self, models: Mapping[str, str], head: str, majority: int) -> None:
         """In: models, folders by name; the first is compared with all others, each with the majority. majority, the
         code of that kind."""
-        self.models, self.head, self.majority = models, head, majority
+        self.models = {name: load_model(folder) for name, folder in models.items()}
+        self.head, self.majority = head, majority
         contestants = [*models, MAJORITY, REPEAT_LAST]
         with_first = [(0, other) for other in range(1, len(contestants))]
         self.pairs = with_first + [(own, contestants.index(MAJORITY)) for own in range(1, len(models))]
@@ -47,7 +48,7 @@ class ActionSums:
         last_C = matrix(tile.column("event_types")).numpy()[row_C, position_C]
         # What the state has seen itself is no prediction; how well it is told shows what such a figure is worth.
         true_C = last_C if self.head == OWN_ACTION else matrix(tile.column("target_types")).numpy()[row_C, position_C]
-        said = [self._by_model(load_model(folder), tile, row_C, position_C) for folder in self.models.values()]
+        said = [self._by_model(model, tile, row_C, position_C) for model in self.models.values()]
         said += [np.full_like(true_C, self.majority), last_C]
         own = [_gains(said_C, true_C) for said_C in said]
         differences = [own[ours][:, :1] - own[theirs][:, :1] for ours, theirs in self.pairs]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 
 import pyarrow as pa
 import torch
@@ -15,7 +16,7 @@ from sparkrec.evaluate.figures import summed
 from sparkrec.evaluate.purchases import PurchaseSums, figures_of_purchases
 from sparkrec.evaluate.sums import SUMS
 from sparkrec.models.heads import NEXT_ACTION, OWN_ACTION, PURCHASE
-from sparkrec.models.store import load_model
+from sparkrec.models.store import load_model, read_card
 from sparkrec.tables import EVENT_CODES, PAD
 
 COLUMNS = (*CASE_COLUMNS, "target_types", "event_types")
@@ -23,16 +24,15 @@ TILE_ROWS = 64
 
 
 def figures_of_heads(windows: DataFrame, models: Mapping[str, str], settings: WindowSettings) -> list[DataFrame]:
-    """Return FIGURES of the heads that models have; nothing where none has any, or where only one kind is held out.
+    """Return FIGURES of the heads that models have; nothing where none has any, or where what is held out leaves no
+    choice: a single kind of event, or for purchases none of these.
 
     In   windows: rows of one date. models: folders by name, the first of those with a head is compared with the others.
     """
-    if not {"view", "purchase"} <= set(settings.held_out_events):
-        return []
-    with_head = {
-        head: {name: folder for name, folder in models.items() if head in load_model(folder).shape.heads}
-        for head in (NEXT_ACTION, OWN_ACTION, PURCHASE)
-    }
+    kinds = set(settings.held_out_events)
+    told = [NEXT_ACTION, OWN_ACTION, *([PURCHASE] if "purchase" in kinds else [])] if len(kinds) > 1 else []
+    heads = {name: read_card(Path(folder)).shape.heads for name, folder in models.items()}
+    with_head = {head: {name: folder for name, folder in models.items() if head in heads[name]} for head in told}
     if not any(with_head.values()):
         return []
     counts = kinds_in_training(windows)

@@ -1,4 +1,4 @@
-"""The chance that interest in an item ends in a purchase: how far off it is, and whether it is what it says.
+"""The chance that a purchase is what interest in an item comes to: how far off it is, and if it is what it says.
 
 P things to be found   J figures
 """
@@ -18,8 +18,8 @@ from sparkrec.evaluate.gains import Floats
 from sparkrec.evaluate.sums import Figure, Sums
 from sparkrec.models.heads import PURCHASE
 from sparkrec.models.store import load_model
-from sparkrec.sequences import Ints
-from sparkrec.tables import EVENT_CODES, UNKNOWN
+from sparkrec.sequences import Ints, hide_unknown
+from sparkrec.tables import EVENT_CODES
 
 CONSTANT = "constant"
 """Says of every pair what share of the next events in training windows were purchases."""
@@ -35,7 +35,8 @@ class PurchaseSums:
 
     def __init__(self, models: Mapping[str, str], share: float, by_steps: bool) -> None:
         """In: models, folders by name. share, what CONSTANT says. by_steps, see `cases_of`."""
-        self.models, self.share, self.by_steps = models, share, by_steps
+        self.models = {name: load_model(folder) for name, folder in models.items()}
+        self.share, self.by_steps = share, by_steps
         self.sums = {name: Sums(_figures(name), ["all", *BINS]) for name in (*models, CONSTANT)}
 
     def add(self, tile: pa.RecordBatch) -> None:
@@ -44,10 +45,9 @@ class PurchaseSums:
         case_P, item_P = cases.sought.case_P, cases.sought.item_P
         bought_P = (cases.type_P == EVENT_CODES["purchase"]).astype(float)
         user_P = cases.row_C[case_P.numpy()]
-        for name, folder in self.models.items():
-            model = load_model(folder)
+        for name, model in self.models.items():
             # An item that the model does not know is to it what 'unknown' is.
-            known_P = torch.where(item_P < len(model.is_known_V), item_P, UNKNOWN)
+            known_P = torch.from_numpy(hide_unknown(item_P.numpy(), model.is_known_V.numpy()))
             state_PD = case_states(model, tile, cases)[case_P]
             chance_P = torch.sigmoid(model.purchase_logits(state_PD, known_P[:, None])[:, 0]).double().numpy()
             self._add(name, user_P, chance_P, bought_P)

@@ -1,5 +1,5 @@
-"""What any model can be asked beside which item comes next: whether interest ends in a purchase, and what kind of event
-comes next (`train.heads`).
+"""What any model can be asked beside which item comes next: whether that is a purchase, and what kind of event comes
+next (`train.heads`).
 
 F numbers that are known of a pair or a state   D width   E kinds of events, padding included
 """
@@ -13,7 +13,8 @@ PURCHASE, NEXT_ACTION, OWN_ACTION = "purchase", "next_action", "own_action"
 
 
 class PurchaseHead(nn.Module):
-    """The explicit half of reading users in two stages: first interest in an item, then a purchase given interest."""
+    """The explicit half of reading users in two stages: first interest in an item, then a purchase given interest: that
+    the next event, if it is on this item, is a purchase."""
 
     def __init__(self, num_known: int, shape: ModelShape) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ from sparkrec.models.counted import Counted
 from sparkrec.models.neighbours import Neighbours
 from sparkrec.models.shape import ModelShape
 
-LEAST = 1e-3
+LEAST = 1e-6
 """What the most popular item has before any neighbour speaks for it."""
 
 

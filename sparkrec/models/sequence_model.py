@@ -117,7 +117,7 @@ class SequenceModel(nn.Module):
         return torch.cat([of_state_BMD, of_item_BMD, of_state_BMD * of_item_BMD], dim=-1)
 
     def purchase_logits(self, state_BD: Tensor, items_BM: Tensor) -> Tensor:
-        """Return (B, M), log odds that interest in an item ends in a purchase. Only with the head for it."""
+        """Return (B, M), log odds that the next event, if it is on the item, is a purchase. Only with that head."""
         assert self.purchase is not None
         logits: Tensor = self.purchase(self.known_of_pair(state_BD, items_BM))
         return logits

@@ -90,7 +90,8 @@ def _count_since(code: int, since: int) -> Column:
 
 def _carried(last_lists: DataFrame) -> DataFrame:
     """Return user_id, made_from, carried: whole lists by the model alone, for only those have a `made_from`."""
-    entry = F.struct("rank", "item_id", "score", "because_item_id", "purchase_probability")
+    chance = F.col("purchase_probability") if "purchase_probability" in last_lists.columns else F.lit(None)
+    entry = F.struct("rank", "item_id", "score", "because_item_id", chance.cast("double").alias("purchase_probability"))
     whole = last_lists.where(F.col("made_from").isNotNull())
     return whole.groupBy("user_id", "made_from").agg(F.array_sort(F.collect_list(entry)).alias("carried"))
 

@@ -34,7 +34,8 @@ def most_alike(model: SequenceModel, past_BR: Tensor, listed_BN: Tensor) -> Tens
 
 
 def most_missed(model: SequenceModel, inputs: Mapping[str, Tensor], past_BR: Tensor, listed_BN: Tensor) -> Tensor:
-    """Return the item of the past without which the score of the listed item falls most, (B, N); PAD for none."""
+    """Return the item of the past without which the score of the listed item falls most, (B, N); PAD where it falls
+    without none."""
     with_all_BN = _scores(model, inputs, listed_BN)
     falls = []
     for item_B in past_BR.T:
@@ -46,7 +47,8 @@ def most_missed(model: SequenceModel, inputs: Mapping[str, Tensor], past_BR: Ten
             for name, values in inputs.items()
         }
         falls.append(with_all_BN - _scores(model, without, listed_BN))
-    return _best(torch.stack(falls, dim=2), past_BR, listed_BN)
+    fall_BNR = torch.stack(falls, dim=2)
+    return _best(fall_BNR.masked_fill(fall_BNR <= 0, -torch.inf), past_BR, listed_BN)
 
 
 def _scores(model: SequenceModel, inputs: Mapping[str, Tensor], listed_BN: Tensor) -> Tensor:

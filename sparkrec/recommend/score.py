@@ -43,7 +43,7 @@ class Lists:
     because_UN: Ints
     """Item index of the reason, PAD for none."""
     purchase_UN: npt.NDArray[np.float64]
-    """Chance of a purchase given interest, no number where nothing is known of it."""
+    """See the table's `purchase_probability`; no number where nothing is known of it."""
     sources: list[str]
 
 

@@ -104,7 +104,7 @@ def shape_of(settings: TrainSettings, length: int, vocabulary: Vocabulary) -> Mo
         num_neighbours=vocabulary.next_items.shape[1],
         num_attributes=len(vocabulary.attribute_keys) - 1,
         max_attributes=vocabulary.attributes.shape[1],
-        heads=tuple(settings.heads) if settings.model in LEARNT else (),
+        heads=tuple(settings.heads),
     )
 
 

@@ -15,11 +15,12 @@ from sparkrec.models.item_knn import ItemKNN, least_of
 from sparkrec.models.mf import CONFIDENCE, MF, REGULARISATION
 from sparkrec.models.popular import Popular
 from sparkrec.models.store import save_model
-from sparkrec.tables import FIRST_ITEM
+from sparkrec.tables import FIRST_ITEM, PAD
 from sparkrec.train.feed import FileSet
 from sparkrec.train.place import Place
 from sparkrec.train.plan import FINAL, TrainPlan, Vocabulary
 from sparkrec.train.untrained import untrained
+from sparkrec.window.rows import FIRST_TRAINING
 
 ROUNDS, CUT_EVERY = 15, 4
 """Rounds of the alternation, and after how many what was found is written down: a long chain of what depends on what
@@ -53,8 +54,11 @@ def _factors(spark: SparkSession, files: FileSet, plan: TrainPlan) -> Tensor:
     """Return the factors of all items, (V, D); zeros for those without events. D numbers per item pass through the
     driver."""
     windows = spark.read.parquet(*files.urls)
-    # Every event but a user's first is a target once, while inputs of windows can overlap.
-    events = windows.select("user_idx", F.explode("target_idxs").alias("item")).where(F.col("item") >= FIRST_ITEM)
+    # An event is the target of one window, while it can be an input of several; a user's first one is no target.
+    is_oldest = (F.element_at("item_idxs", 1) == PAD) & (F.col("window_no") >= FIRST_TRAINING)
+    inputs = F.filter("item_idxs", lambda item: item != PAD)
+    past = F.when(is_oldest, F.concat("target_idxs", F.slice(inputs, 1, 1))).otherwise(F.col("target_idxs"))
+    events = windows.select("user_idx", F.explode(past).alias("item")).where(F.col("item") >= FIRST_ITEM)
     counted = events.groupBy("user_idx", "item").agg(F.count("*").cast("float").alias("events"))
     spark.sparkContext.setCheckpointDir(str(plan.attempt))
     als = ALS(

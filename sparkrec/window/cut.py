@@ -95,7 +95,7 @@ def cut_windows(batch: pa.RecordBatch, plan: CutPlan, catalogue: Catalogue) -> p
         "user_idx": pa.array(user_numbers(user_hashes[rows.users]), pa.int32()),
         **{name: lists(align_right(values, rows.starts, rows.ends, plan.length)) for name, values in parallel.items()},
         "target_idxs": lists(targets_NL),
-        "target_types": lists(_target_types(pasts, rows, plan.length)),
+        "target_types": lists(_target_types(pasts, rows, plan)),
         "negative_idxs": lists(negatives),
         "seen_idxs": _seen(pasts, rows),
         **_relevant(pasts, rows, plan, is_target),
@@ -124,10 +124,12 @@ def _targets(pasts: Pasts, rows: Rows, length: int, is_known: Bools, is_target: 
     return targets_NL
 
 
-def _target_types(pasts: Pasts, rows: Rows, length: int) -> Ints:
-    """Return the kinds of next events, searches and unknown items included."""
-    types_NL = align_right(pasts.event_types, rows.starts, rows.ends, length, shift=1)
-    held, _, is_held_HL = _held_places(rows, length)
+def _target_types(pasts: Pasts, rows: Rows, plan: CutPlan) -> Ints:
+    """Return the kinds of next events, searches and unknown items included; of held-out sessions not their first."""
+    types_NL = align_right(pasts.event_types, rows.starts, rows.ends, plan.length, shift=1)
+    held, place_HL, is_held_HL = _held_places(rows, plan.length)
+    if plan.held_out.by == "sessions":
+        is_held_HL[is_held_HL] = pasts.session_starts[place_HL[is_held_HL]] == 0
     types_NL[held] = np.where(is_held_HL, types_NL[held], PAD)
     return types_NL
 
