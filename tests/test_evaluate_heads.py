@@ -35,7 +35,7 @@ WORDS = {code: kind for kind, code in EVENT_CODES.items()}
 def windows(how: HeldOut) -> pa.RecordBatch:
     rng = np.random.default_rng(3)
     sizes = rng.integers(4, 14, 80)
-    pasts = [np.where(rng.random(size) < 0.2, 1, rng.integers(2, SIZE, size)).tolist() for size in sizes]
+    pasts = [np.where(rng.random(size) < 0.4, 1, rng.integers(2, SIZE, size)).tolist() for size in sizes]
     kinds = [[4 if item == 1 else int(rng.choice([1, 1, 1, 2, 3])) for item in past] for past in pasts]
     minutes = [np.sort(rng.integers(0, 30, size)).tolist() for size in sizes]
     plan = CutPlan(date(2024, 3, 1), LENGTH, LENGTH, 1, 7, how)

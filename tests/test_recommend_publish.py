@@ -16,7 +16,7 @@ from sparkrec.errors import SparkrecError
 from sparkrec.job import Run
 from sparkrec.models.store import load_model, read_card, save_model
 from sparkrec.recommend.left_out import cutoffs
-from sparkrec.recommend.people import people_of
+from sparkrec.recommend.people import _carried, people_of
 from sparkrec.sample.write import SampleSize, write_sample
 from tests.conftest import ROOT
 from tests.contests import add_model
@@ -96,6 +96,15 @@ def refused(spark: SparkSession, lake: Path, day: int, told: str, *more: object)
     run = newest_run(lake)
     assert run["status"] == "failed"
     return run
+
+
+def test_lists_of_before_there_were_chances_of_purchases_are_carried_over(spark: SparkSession) -> None:
+    row = {"user_id": "u", "rank": 1, "item_id": "i", "score": 0.5, "because_item_id": None, "made_from": 7}
+    types = "user_id string, rank int, item_id string, score double, because_item_id string, made_from bigint"
+    (found,) = _carried(spark.createDataFrame([row], types)).collect()
+    assert [entry.asDict() for entry in found["carried"]] == [
+        {"rank": 1, "item_id": "i", "score": 0.5, "because_item_id": None, "purchase_probability": None}
+    ]
 
 
 def test_a_published_night_leaves_its_figures_and_nothing_else(spark: SparkSession, one: Path) -> None:
