@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sparkrec.config.train_settings import COUNTED, WITHOUT_NEIGHBOURS, WITHOUT_PAST
 from sparkrec.errors import SparkrecError
+from sparkrec.models.attention import by_distance
 from sparkrec.models.registry import ARCHITECTURES, LEARNT, build_model
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.models.shape import ModelShape
@@ -112,6 +113,12 @@ def test_a_saved_model_scores_the_same(name: str, tmp_path: Path) -> None:
     for ask in (lambda m: m.purchase_logits(state_BD, items_BM), lambda m: m.action_logits(state_BD, "next_action")):
         assert torch.allclose(ask(loaded), ask(model), atol=1e-6)
     assert read_card(tmp_path / "m") == Card("v", name, SHAPE, "line")
+
+
+def test_numbers_by_distance_stand_where_an_event_lies_so_far_back() -> None:
+    numbers_HL = torch.arange(8.0).view(2, 4)
+    assert by_distance(numbers_HL, 2, 4)[1].tolist() == [[6, 5, 4, 4], [7, 6, 5, 4]]
+    assert by_distance(numbers_HL, 2, 4).shape == (2, 2, 4)
 
 
 def test_half_a_model_is_no_model(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_what_the_first_pass_rounds_away_keeps_no_item_out_that_something_is_add
     # Long vectors whose parts cancel out, which bfloat16 is far off with, beside short ones that it is not.
     generator = torch.Generator().manual_seed(2)
     short_K1, long_K1 = (10 * torch.rand(num, 1, generator=generator) for num in (900, 60))
-    apart_K1 = 50 + 10 * torch.rand(60, 1, generator=generator)
+    apart_K1 = 500 + 100 * torch.rand(60, 1, generator=generator)
     short_KD = torch.cat([short_K1, short_K1], dim=1) / 2
     long_KD = torch.cat([long_K1 / 2 + apart_K1, long_K1 / 2 - apart_K1], dim=1)
     matrix_KD, state_BD = torch.cat([short_KD, long_KD]), torch.ones(1, 2)
