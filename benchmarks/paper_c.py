@@ -14,11 +14,13 @@ from page import as_difference, remarks, short, table_of, taken_by, turned_round
 from sparkrec.models.registry import ARCHITECTURES
 
 PAPERS = ("mf", "gru4rec", "caser", "rnn_profile", "ite", "long_only", "cnn_only", "cnn_hybrid")
+BUDGET = "train.max_epochs=15"
 OF_THE_PAPER = (
+    BUDGET,
     "train.neighbours=0", "train.width=50", "train.dropout=0.2", "train.loss=binary", "train.later_targets=0",
     "train.attributes=false",
 )  # fmt: skip
-"""Width, dropout, loss and negatives of the paper, and no second opinion, which is not theirs."""
+"""The same budget for all; width, dropout, loss and negatives of the paper, and no second opinion, which is not theirs."""
 TWO_STAGES = ('train.heads=["purchase"]',)
 """Interest, then a purchase given interest."""
 PAIRS = ("ite", "long_only", "cnn_only", "cnn_hybrid")
@@ -26,7 +28,7 @@ PAIRS = ("ite", "long_only", "cnn_only", "cnn_hybrid")
 ENTRIES = (
     *(Entry(name, (f"train.model={name}", *OF_THE_PAPER, *(TWO_STAGES if name in PAIRS else ()))) for name in PAPERS),
     Entry("item_knn", ("train.model=item_knn",)),
-    Entry("default"),
+    Entry("default", (BUDGET,)),
 )
 PUBLISHED = {
     "mf": (0.112, 0.060), "gru4rec": (0.130, 0.074), "caser": (0.137, 0.081), "ite": (0.148, 0.089),
