@@ -20,7 +20,7 @@ OF_THE_PAPER = (
     "train.neighbours=0", "train.width=50", "train.dropout=0.2", "train.loss=binary", "train.later_targets=0",
     "train.attributes=false",
 )  # fmt: skip
-"""The same budget for all; width, dropout, loss and negatives of the paper, and no second opinion, which is not theirs."""
+"""The same budget for all; the paper's width, dropout, loss and negatives; no second opinion, which is not theirs."""
 TWO_STAGES = ('train.heads=["purchase"]',)
 """Interest, then a purchase given interest."""
 PAIRS = ("ite", "long_only", "cnn_only", "cnn_hybrid")
