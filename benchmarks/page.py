@@ -5,7 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lakes import Entry
+from lakes import Entry, Rows
+
+Found = dict[tuple[str, str, str, str, str], dict[str, Any]]
+"""Rows of `metrics` by protocol, slice, model, the model it is compared with or '', and metric."""
 
 
 def table_of(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -43,6 +46,15 @@ def filled_in(page: str, name: str, text: str) -> str:
     if not found or not ended:
         raise SystemExit(f"the page has no place '{begin} … {end}' for what belongs there; put it in")
     return f"{before}{begin}\n{text}\n{end}{after}"
+
+
+def named(rows: Rows, names: Mapping[str, str]) -> Found:
+    """Return rows by what they are of. In: names: of models by version; most-popular has its own."""
+    found: Found = {}
+    for row in rows:
+        models = (names.get(row["model_version"], row["model_version"]), names.get(row["against"], row["against"]))
+        found[row["protocol"], row["slice"], *models, row["metric"]] = row
+    return found
 
 
 def short(value: float) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data_sets import known
-from lakes import SEED, DataSet, Entry, Lake, Rows, Scale
-from page import as_difference, remarks, short, table_of, taken_by, with_interval
+from lakes import SEED, DataSet, Entry, Lake, Scale
+from page import Found, as_difference, named, remarks, short, table_of, taken_by, with_interval
 
 from sparkrec.evaluate.actions import MAJORITY, REPEAT_LAST
 from sparkrec.models.heads import NEXT_ACTION, OWN_ACTION
@@ -60,28 +60,15 @@ def tables(scale: Scale) -> dict[str, str]:
         lake = Lake(data, SEED, scale)
         trained = {entry.name: told for entry in ENTRIES if (told := lake.trained(entry))}
         names = {told["version"]: who for who, told in trained.items()}
-        figures = lake.figures(ENTRIES[0])
-        rows += rows_of(data, trained, found_of(figures, names))
-        own_rows += own_rows_of(data, trained, found_of(figures, names))
+        found = named(lake.figures(ENTRIES[0]), names)
+        rows += rows_of(data, trained, found)
+        own_rows += own_rows_of(data, trained, found)
         codes += [told["code"] for told in trained.values()]
         if away := [entry.name for entry in ENTRIES if entry.name not in trained]:
             missing.append(f"{name}: {', '.join(away)}")
     commands = ["", "```", *(f"{name}: {known()[name].command()}" for name in DATA), "```"]
     told = [table_of(COLUMNS, rows), "", *remarks(missing, codes), *commands]
     return {"paper A": "\n".join(told), "own action": table_of(OWN_COLUMNS, own_rows)}
-
-
-Found = dict[tuple[str, str, str, str, str], dict[str, Any]]
-"""Rows of `metrics` by protocol, slice, model, the model it is compared with or '', and metric."""
-
-
-def found_of(figures: Rows, names: Mapping[str, str]) -> Found:
-    """Return rows by what they are of. In: names: of models by version."""
-    found: Found = {}
-    for row in figures:
-        who, other = (names.get(row[name], row[name]) for name in ("model_version", "against"))
-        found[row["protocol"], row["slice"], who, other, row["metric"]] = row
-    return found
 
 
 def published_row(columns: Sequence[str]) -> list[str]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from data_sets import BUYERS_PROTOCOL, known
-from lakes import SEED, DataSet, Entry, Lake, Rows, Scale
-from page import as_difference, remarks, short, table_of, taken_by, turned_round, with_interval
+from lakes import SEED, DataSet, Entry, Lake, Scale
+from page import Found, as_difference, named, remarks, short, table_of, taken_by, turned_round, with_interval
 
 from sparkrec.models.registry import ARCHITECTURES
 
@@ -117,19 +117,6 @@ def tables(scale: Scale) -> dict[str, str]:
 
 def _entry(name: str) -> Entry:
     return next(entry for entry in ENTRIES if entry.name == name)
-
-
-Found = dict[tuple[str, str, str, str, str], dict[str, Any]]
-"""Rows of `metrics` by protocol, slice, model, the model it is compared with or '', and metric."""
-
-
-def named(rows: Rows, names: Mapping[str, str]) -> Found:
-    """Return rows by what they are of. In: names: of models by version; most-popular has its own."""
-    found: Found = {}
-    for row in rows:
-        models = (names.get(row["model_version"], row["model_version"]), names.get(row["against"], row["against"]))
-        found[row["protocol"], row["slice"], *models, row["metric"]] = row
-    return found
 
 
 def rows_of(

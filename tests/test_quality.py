@@ -14,8 +14,8 @@ from bench_quality import rows_of
 from data_sets import known
 from deltalake import write_deltalake
 from lakes import DataSet, Entry, Lake, Scale, candidate_of
-from page import filled_in
-from paper_c import CLAIMS, Claim, difference, named, verdict, verdicts
+from page import filled_in, named
+from paper_c import CLAIMS, Claim, difference, verdict, verdicts
 from retailrocket import companies, maximal, write_buyers
 
 from sparkrec.job import code_version
