@@ -89,7 +89,8 @@ def test_another_user_gets_other_scores(name: str) -> None:
         state_BD = model.states(told)[:, -1]
         if model.scores_pairs:  # by its own part alone, for the whole state has a length of its own
             state_BD = torch.cat([torch.ones(1, state_BD.shape[1] - SHAPE.width), state_BD[:, -SHAPE.width :]], dim=1)
-        scores.append(model.scores(state_BD)[0, 2:])
+        score_BV = model.all_pair_scores(state_BD) if model.scores_pairs else model.scores(state_BD)
+        scores.append(score_BV[0, 2:])
     assert not torch.allclose(*scores)
 
 
@@ -98,7 +99,8 @@ def test_only_known_items_are_scored(name: str) -> None:
     model = untrained(name)
     model.is_known_V[:] = True  # padding and 'unknown' are no items even then
     model.is_known_V[4] = False
-    score_V = model.scores(model.states(inputs([5]))[:, -1])[0]
+    state_BD = model.states(inputs([5]))[:, -1]
+    score_V = (model.all_pair_scores(state_BD) if model.scores_pairs else model.scores(state_BD))[0]
     assert [index for index, score in enumerate(score_V.tolist()) if score == -torch.inf] == [0, 1, 4]
 
 
@@ -113,6 +115,22 @@ def test_a_saved_model_scores_the_same(name: str, tmp_path: Path) -> None:
     for ask in (lambda m: m.purchase_logits(state_BD, items_BM), lambda m: m.action_logits(state_BD, "next_action")):
         assert torch.allclose(ask(loaded), ask(model), atol=1e-6)
     assert read_card(tmp_path / "m") == Card("v", name, SHAPE, "line")
+
+
+@pytest.mark.parametrize("name", [name for name in LEARNT if ARCHITECTURES[name].scores_pairs])
+def test_scores_of_the_best_pairs_are_those_of_all_pairs(name: str) -> None:
+    model = untrained(name)
+    state_BD = torch.cat([model.states(inputs(past))[:, -1] for past in ([5, 6], [9, 8, 7])])
+    whole_BV = model.all_pair_scores(state_BD)
+    items_BM = torch.arange(2, 30).expand(2, -1)
+    assert torch.allclose(whole_BV[:, 2:], model.pair_scores(state_BD, items_BM), atol=1e-5)
+    best_BV = model.best_pair_scores(state_BD, model.item_matrix(), 7)
+    for row in range(2):
+        kept = (best_BV[row] > -torch.inf).nonzero().flatten()
+        assert kept.tolist() == sorted(model.scores(state_BD)[row].topk(7).indices.tolist())
+        assert torch.allclose(best_BV[row, kept], whole_BV[row, kept], atol=1e-5)
+    model.is_known_V[5:] = False
+    assert (model.best_pair_scores(state_BD, model.item_matrix(), 7) > -torch.inf).sum(dim=1).tolist() == [3, 3]
 
 
 def test_numbers_by_distance_stand_where_an_event_lies_so_far_back() -> None:

@@ -50,8 +50,9 @@ def share_found(folder: Path, board: pa.Table) -> float:
     (test,) = split(board, "test").combine_chunks().to_batches()
     cases = cases_of(test, by_steps=False)
     with torch.inference_mode():
-        opinions = case_opinions(model, test, cases)
-        rank_P = full_ranks(model.scores(case_states(model, test, cases), opinions=opinions), cases.sought)
+        state_CD, opinions = case_states(model, test, cases), case_opinions(model, test, cases)
+        score_CV = model.all_pair_scores(state_CD) if model.scores_pairs else model.scores(state_CD, opinions=opinions)
+        rank_P = full_ranks(score_CV, cases.sought)
     return float((rank_P == 1).double().mean())
 
 
@@ -73,7 +74,7 @@ def test_a_model_of_users_alone_finds_their_colour(board: pa.Table, tmp_path: Pa
     (test,) = split(board, "test").combine_chunks().to_batches()
     cases = cases_of(test, by_steps=False)
     with torch.inference_mode():
-        best_CN = model.scores(case_states(model, test, cases)).topk(SQUARES // 2, dim=1).indices
+        best_CN = model.all_pair_scores(case_states(model, test, cases)).topk(SQUARES // 2, dim=1).indices
     same_colour_CN = best_CN % 2 == cases.sought.item_P[:, None] % 2
     assert float(same_colour_CN.double().mean()) > 0.75, "half of them by chance"
 

@@ -100,7 +100,7 @@ class PairScores:
         self.model = model
 
     def ranks(self, tile: pa.RecordBatch, cases: Cases, drawn: Sequence[Tensor | None]) -> list[Tensor]:
-        score_CV = self.model.scores(case_states(self.model, tile, cases))
+        score_CV = self.model.all_pair_scores(case_states(self.model, tile, cases))
         score_P = scores_at(score_CV, cases.sought.case_P, cases.sought.item_P)
         case_C1 = torch.arange(len(score_CV))[:, None]
         return [

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sparkrec.models.convolution import Newest
-from sparkrec.models.pairs import PairModel, pair_network, side_by_side
+from sparkrec.models.pairs import PairModel, PairNetwork
 from sparkrec.models.sequence_model import Past
 from sparkrec.models.shape import ModelShape
 
@@ -46,7 +46,7 @@ class CNNHybrid(PairModel):
     def __init__(self, shape: ModelShape) -> None:
         super().__init__(shape)
         self.short_term = ShortTerm(shape)
-        self.network = pair_network(2 * shape.width)
+        self.network = PairNetwork(2, shape.width)
 
     def encode(self, past: Past) -> Tensor:
         assert past.user_BD is not None
@@ -55,5 +55,5 @@ class CNNHybrid(PairModel):
 
     def hidden(self, parts: Sequence[Tensor], item_BMD: Tensor) -> Tensor:
         short_B1D, user_B1D = parts
-        hidden_BMH: Tensor = self.network(side_by_side(short_B1D * item_BMD, user_B1D))
+        hidden_BMH: Tensor = self.network(short_B1D * item_BMD, user_B1D)
         return hidden_BMH

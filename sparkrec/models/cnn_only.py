@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from sparkrec.models.cnn_hybrid import ShortTerm
-from sparkrec.models.pairs import PairModel, pair_network
+from sparkrec.models.pairs import PairModel, PairNetwork
 from sparkrec.models.sequence_model import Past
 from sparkrec.models.shape import ModelShape
 
@@ -17,7 +17,7 @@ class CNNOnly(PairModel):
     def __init__(self, shape: ModelShape) -> None:
         super().__init__(shape)
         self.short_term = ShortTerm(shape)
-        self.network = pair_network(shape.width)
+        self.network = PairNetwork(1, shape.width)
 
     def encode(self, past: Past) -> Tensor:
         state_BLD: Tensor = self.short_term(past)

@@ -10,16 +10,17 @@ B users   L positions   D width   M items of a user   H hidden numbers of a pair
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
-from sparkrec.models.pairs import NARROW, LongTerm, pair_network, side_by_side
+from sparkrec.models.pairs import NARROW, LongTerm, PairNetwork
 from sparkrec.models.shape import ModelShape
 
 
 class ITE(LongTerm):
     def __init__(self, shape: ModelShape) -> None:
         super().__init__(shape)
-        self.network = pair_network(2 * shape.width)
+        self.network = PairNetwork(2, shape.width)
 
     @property
     def num_hidden(self) -> int:
@@ -27,4 +28,4 @@ class ITE(LongTerm):
 
     def hidden(self, parts: Sequence[Tensor], item_BMD: Tensor) -> Tensor:
         (user_B1D,) = parts
-        return side_by_side(user_B1D * item_BMD, self.network(side_by_side(user_B1D, item_BMD)))
+        return torch.cat([user_B1D * item_BMD, self.network(user_B1D, item_BMD)], dim=-1)

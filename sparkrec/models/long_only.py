@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from sparkrec.models.pairs import LongTerm, pair_network
+from sparkrec.models.pairs import LongTerm, PairNetwork
 from sparkrec.models.shape import ModelShape
 
 
 class LongOnly(LongTerm):
     def __init__(self, shape: ModelShape) -> None:
         super().__init__(shape)
-        self.network = pair_network(shape.width)
+        self.network = PairNetwork(1, shape.width)
 
     def hidden(self, parts: Sequence[Tensor], item_BMD: Tensor) -> Tensor:
         (user_B1D,) = parts

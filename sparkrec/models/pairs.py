@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -50,7 +49,10 @@ class PairModel(SequenceModel):
         return self._hidden(state_BD, items_BM)
 
     def hidden(self, parts: Sequence[Tensor], item_BMD: Tensor) -> Tensor:
-        """Return (B, M, H), what the network makes of pairs. In: each part of the states, (B, 1, D)."""
+        """Return (B, M, H), what the network makes of pairs.
+
+        In   parts: each part of the states, (B, 1, D). item_BMD: vectors of items, or (1, M, D) of the same for all.
+        """
         raise NotImplementedError
 
     def pair_scores(self, state_BD: Tensor, items_BM: Tensor) -> Tensor:
@@ -98,15 +100,22 @@ class LongTerm(PairModel):
         return past.user_BD[:, None].expand_as(past.vector_BLD)
 
 
-def pair_network(num_known: int) -> nn.Sequential:
-    """Return the network of the paper, from what is known of a pair to NARROW hidden numbers."""
-    return nn.Sequential(
-        nn.Linear(num_known, WIDE), nn.ReLU(), nn.Dropout(DROPOUT),
-        nn.Linear(WIDE, NARROW), nn.ReLU(), nn.Dropout(DROPOUT),
-    )  # fmt: skip
+class PairNetwork(nn.Module):
+    """The paper's network over what is known of pairs, up to NARROW hidden numbers.
 
+    Each part has a matrix of its own, so that what is the same for all items of a user, or for all users of an item, is
+    multiplied once.
+    """
 
-def side_by_side(*parts: Tensor) -> Tensor:
-    """Return tensors joined in their last dimension, those with one item per user repeated for all of a user's."""
-    num = max(part.shape[1] for part in parts)
-    return torch.cat([part.expand(-1, num, -1) for part in parts], dim=-1)
+    def __init__(self, num_parts: int, width: int) -> None:
+        super().__init__()
+        self.first = nn.ModuleList(nn.Linear(width, WIDE, bias=number == 0) for number in range(num_parts))
+        self.rest = nn.Sequential(
+            nn.ReLU(), nn.Dropout(DROPOUT), nn.Linear(WIDE, NARROW), nn.ReLU(), nn.Dropout(DROPOUT)
+        )
+
+    def forward(self, *parts: Tensor) -> Tensor:
+        """Return (B, M, H). In: parts of width D, (B, M, D), (B, 1, D) or (1, M, D)."""
+        found = [layer(part) for layer, part in zip(self.first, parts, strict=True)]
+        hidden: Tensor = self.rest(sum(found[1:], found[0]))
+        return hidden

@@ -21,8 +21,8 @@ from sparkrec.tables import FIRST_ITEM, PAD
 
 USER = "user_idx"
 """The column of `windows` with a number per user, (B,)."""
-PAIR_ITEMS = 1024
-"""Items whose pairs with some users are scored at a time."""
+PAIR_ITEMS = 128
+"""Items whose pairs with some users are scored at a time: what caches hold."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,10 @@ class SequenceModel(nn.Module):
         return self.encode(past)[:, -1]
 
     def pair_scores(self, state_BD: Tensor, items_BM: Tensor) -> Tensor:
-        """Return (B, M), scores of pairs of a state and an item; the higher, the better. Only with `scores_pairs`."""
+        """Return (B, M), scores of pairs of a state and an item; the higher, the better. Only with `scores_pairs`.
+
+        In   items_BM: items of each user, or (1, M) the same ones for all.
+        """
         raise NotImplementedError
 
     @property
@@ -158,28 +161,39 @@ class SequenceModel(nn.Module):
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         return self.states(inputs)
 
+    def all_pair_scores(self, state_BD: Tensor) -> Tensor:
+        """Return (B, V) in float32, `pair_scores` of all items; -inf for what is not an item or not known."""
+        items = torch.split(torch.arange(len(self.is_known_V), device=state_BD.device), PAIR_ITEMS)
+        scores_BV = torch.cat([self.pair_scores(state_BD, some[None]).float() for some in items], dim=1)
+        return scores_BV.masked_fill_(~self._can_score, -torch.inf)
+
+    def best_pair_scores(self, state_BD: Tensor, item_matrix_VD: Tensor, how_many: int) -> Tensor:
+        """Return the same, of the best items by inner product alone; -inf for all others."""
+        scores_BV = self.scores(state_BD, item_matrix_VD)
+        best_BM, items_BM = scores_BV.topk(min(how_many, scores_BV.shape[1]), dim=1)
+        pair_BM = self.pair_scores(state_BD, items_BM).float().masked_fill(best_BM == -torch.inf, -torch.inf)
+        return torch.full_like(scores_BV, -torch.inf).scatter_(1, items_BM, pair_BM)
+
     def scores(
         self, state_BD: Tensor, item_matrix_VD: Tensor | None = None, opinions: Opinions | None = None
     ) -> Tensor:
-        """Return (B, V) in float32: inner products, or what `pair_scores` gives; -inf for what is not an item or not
-        known.
+        """Return (B, V) in float32, inner products; -inf for what is not an item or not known.
 
         In   item_matrix_VD: `item_matrix()`, where it was found before. opinions: what is added.
         """
-        if self.scores_pairs:
-            items = torch.split(torch.arange(len(self.is_known_V), device=state_BD.device), PAIR_ITEMS)
-            parts = [self.pair_scores(state_BD, some.expand(len(state_BD), -1)).float() for some in items]
-            scores_BV = torch.cat(parts, dim=1)
-        else:
-            matrix_VD = self.item_matrix() if item_matrix_VD is None else item_matrix_VD
-            scores_BV = state_BD.float() @ matrix_VD.float().T
+        matrix_VD = self.item_matrix() if item_matrix_VD is None else item_matrix_VD
+        scores_BV = state_BD.float() @ matrix_VD.float().T
         if opinions is not None:
             is_item_BM = opinions.item_BM < scores_BV.shape[1]
             added_BM = opinions.score_BM.masked_fill(~is_item_BM, 0.0)
             scores_BV.scatter_add_(1, opinions.item_BM.masked_fill(~is_item_BM, PAD), added_BM)
+        return scores_BV.masked_fill_(~self._can_score, -torch.inf)
+
+    @property
+    def _can_score(self) -> Tensor:
         can_score_V = self.is_known_V.clone()
         can_score_V[:FIRST_ITEM] = False
-        return scores_BV.masked_fill_(~can_score_V, -torch.inf)
+        return can_score_V
 
     def _past(self, inputs: Mapping[str, Tensor]) -> Past:
         is_event_BL = inputs["item_idxs"] != PAD

@@ -6,6 +6,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from torch import Tensor
 
 from sparkrec.evaluate.cases import CASE_COLUMNS, Cases, case_opinions, case_states, cases_of
 from sparkrec.evaluate.gains import ndcg_at
@@ -16,6 +17,8 @@ from sparkrec.train.place import Place
 
 TILE = 64
 """Cases ranked together."""
+CANDIDATES = 500
+"""Best items by inner product that a model which scores pairs puts in order."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,16 @@ def validate(model: SequenceModel, tiles: list[Tile], place: Place) -> float:
         for tile in tiles:
             sought = tile.cases.sought
             state_CD = case_states(model, tile.rows, tile.cases)
-            opinions = case_opinions(model, tile.rows, tile.cases)
-            rank_P = full_ranks(model.scores(state_CD, item_matrix_VD, opinions), sought)
+            rank_P = full_ranks(_scores(model, tile, state_CD, item_matrix_VD), sought)
             in_tile = len(tile.cases.row_C)
             gain += float(ndcg_at(sought.case_P.cpu().numpy(), rank_P.cpu().numpy(), in_tile, 10).sum())
             num_cases += in_tile
     gains, nums = zip(*place.gather((gain, num_cases)), strict=True)
     return float(sum(gains) / max(sum(nums), 1))
+
+
+def _scores(model: SequenceModel, tile: Tile, state_CD: Tensor, item_matrix_VD: Tensor) -> Tensor:
+    """Return (C, V). Of pairs only CANDIDATES are scored, as `recommend` does it: all would cost more than training."""
+    if model.scores_pairs:
+        return model.best_pair_scores(state_CD, item_matrix_VD, CANDIDATES)
+    return model.scores(state_CD, item_matrix_VD, case_opinions(model, tile.rows, tile.cases))
