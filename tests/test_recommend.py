@@ -226,12 +226,11 @@ def test_chances_of_purchases_are_those_of_the_head(architecture: str) -> None:
     state_BD = with_head.last_state(inputs)
     for row in found["u0"]:
         item_BM = torch.tensor([[int(str(row["item_id"])[1:])]])
-        assert row["purchase_probability"] == pytest.approx(
-            float(with_head.purchase_logits(state_BD, item_BM).sigmoid())
-        )
+        chance = with_head.purchase_logits(state_BD, item_BM).sigmoid().item()
+        assert row["purchase_probability"] == pytest.approx(chance)
         if architecture == "cnn_hybrid":
-            both = with_head.pair_scores(state_BD, item_BM)
-            assert row["score"] == pytest.approx(float(both), rel=1e-4), "interest and a purchase given interest"
+            both = with_head.pair_scores(state_BD, item_BM).item()
+            assert row["score"] == pytest.approx(both, rel=1e-4), "interest and a purchase given interest"
     assert {row["purchase_probability"] for row in found["u1"]} == {None}, "a fallback tells none"
     without = lists(people([3, 4]), small_model(), offer_for(small_model()))["u0"]
     assert {row["purchase_probability"] for row in without} == {None}
