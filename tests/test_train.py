@@ -1,6 +1,8 @@
 """A trained model finds the known answer; what cannot be trained on stops the job and leaves the models alone."""
 
 import json
+import logging
+import os
 import socket
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import pyarrow as pa
 import pytest
 import torch
 import torch.distributed as dist
+from pyspark.sql import SparkSession
 
 from sparkrec.errors import SparkrecError
 from sparkrec.evaluate.cases import case_opinions, case_states, cases_of
@@ -19,7 +22,7 @@ from sparkrec.models.registry import ARCHITECTURES, LEARNT, build_model
 from sparkrec.models.shape import ModelShape
 from sparkrec.models.store import has_model, load_model, read_weights
 from sparkrec.train.average import Average
-from sparkrec.train.launch import check_finished
+from sparkrec.train.launch import check_finished, train_or_reuse
 from sparkrec.train.place import Place, join
 from sparkrec.train.progress import EndedError, mark_done, mark_failed
 from sparkrec.train.rank import train_rank
@@ -219,6 +222,29 @@ def test_a_port_in_use_is_told(board: pa.Table, tmp_path: Path, monkeypatch: pyt
 def test_a_folder_without_a_plan_is_told(tmp_path: Path) -> None:
     with pytest.raises(SparkrecError, match="no training is planned there"):
         train_rank(str(tmp_path))
+
+
+def test_threads_of_ranks_do_not_spin_while_they_wait(
+    spark: SparkSession, board: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    plan = plan_for(board, tmp_path, max_epochs=1)
+    seen = []
+
+    class Distributor:
+        logger = logging.getLogger("none")
+
+        def __init__(self, **_: object) -> None:
+            pass
+
+        def run(self, *_: object) -> None:
+            seen.append(os.environ["OMP_WAIT_POLICY"])
+            raise RuntimeError("enough")
+
+    monkeypatch.setattr("sparkrec.train.launch.TorchDistributor", Distributor)
+    with pytest.raises(SparkrecError, match="did not finish"):
+        train_or_reuse(spark, plan, all_known(), all_known())
+    assert seen == ["passive"]
 
 
 def test_a_rank_that_failed_leaves_at_once_whatever_the_interpreters_end_would_wait_for(tmp_path: Path) -> None:

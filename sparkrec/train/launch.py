@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -80,6 +81,8 @@ def _launch(spark: SparkSession, plan: TrainPlan, vocabulary: Vocabulary) -> Non
         use_gpu=plan.settings.device != "cpu" and _hands_out_gpus(spark),
     )
     distributor.logger.setLevel(logging.WARNING)
+    # Ranks inherit it: threads that spin while they wait take the cores from the feed, other ranks and Spark.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     failed: Exception | None = None
     with Bar(plan.attempt):
         try:
