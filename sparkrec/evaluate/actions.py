@@ -44,10 +44,11 @@ class ActionSums:
 
     def add(self, tile: pa.RecordBatch) -> None:
         """Take in rows of one split; a user has one row."""
-        row_C, position_C = np.nonzero(matrix(tile.column("target_types")).numpy() != PAD)
+        next_BL = matrix(tile.column("target_types")).numpy()
+        row_C, position_C = np.nonzero(next_BL != PAD)
         last_C = matrix(tile.column("event_types")).numpy()[row_C, position_C]
         # What the state has seen itself is no prediction; how well it is told shows what such a figure is worth.
-        true_C = last_C if self.head == OWN_ACTION else matrix(tile.column("target_types")).numpy()[row_C, position_C]
+        true_C = last_C if self.head == OWN_ACTION else next_BL[row_C, position_C]
         said = [self._by_model(model, tile, row_C, position_C) for model in self.models.values()]
         said += [np.full_like(true_C, self.majority), last_C]
         own = [_gains(said_C, true_C) for said_C in said]

@@ -38,10 +38,8 @@ class InnerProducts:
 
     def __init__(self, model: SequenceModel, num_best: int, tile_cases: int) -> None:
         self.model, self.num_best = model, num_best
-        is_item_V = model.is_known_V.clone()
-        is_item_V[:FIRST_ITEM] = False
-        item_K = is_item_V.nonzero().flatten()
-        self.place_V = torch.full((len(is_item_V),), NOWHERE).index_put((item_K,), torch.arange(len(item_K)))
+        item_K = model.can_score.nonzero().flatten()
+        self.place_V = torch.full((len(model.can_score),), NOWHERE).index_put((item_K,), torch.arange(len(item_K)))
         self.exact_KD = _numbers(model.item_matrix().float()[item_K])
         numbers = coarse_numbers("auto", self.exact_KD.device)
         self.finder = Finder(vectors_of(self.exact_KD), tile_cases, numbers)

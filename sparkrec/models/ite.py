@@ -23,7 +23,7 @@ class ITE(LongTerm):
         self.network = PairNetwork(2, shape.width)
 
     @property
-    def num_hidden(self) -> int:
+    def num_known_of_pair(self) -> int:
         return self.shape.width + NARROW
 
     def hidden(self, parts: Sequence[Tensor], item_BMD: Tensor) -> Tensor:

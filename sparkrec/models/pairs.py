@@ -31,11 +31,7 @@ class PairModel(SequenceModel):
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__(shape)
-        self.interest = nn.Linear(self.num_hidden, 1)
-
-    @property
-    def num_hidden(self) -> int:
-        return NARROW
+        self.interest = nn.Linear(self.num_known_of_pair, 1)
 
     @property
     def state_width(self) -> int:
@@ -43,10 +39,12 @@ class PairModel(SequenceModel):
 
     @property
     def num_known_of_pair(self) -> int:
-        return self.num_hidden
+        return NARROW
 
     def known_of_pair(self, state_BD: Tensor, items_BM: Tensor) -> Tensor:
-        return self._hidden(state_BD, items_BM)
+        """Return (B, M, H), what the network makes of pairs; the head for purchases goes on from it."""
+        parts = state_BD[:, None].chunk(self.num_parts, dim=-1)
+        return self.hidden(parts, self._own_vectors(items_BM))
 
     def hidden(self, parts: Sequence[Tensor], item_BMD: Tensor) -> Tensor:
         """Return (B, M, H), what the network makes of pairs.
@@ -58,7 +56,7 @@ class PairModel(SequenceModel):
     def pair_scores(self, state_BD: Tensor, items_BM: Tensor) -> Tensor:
         """Return (B, M): log odds of interest or, with the head for it, the log of the chance of a purchase: that of
         interest times that of a purchase given interest."""
-        hidden_BMH = self._hidden(state_BD, items_BM)
+        hidden_BMH = self.known_of_pair(state_BD, items_BM)
         interest_BM: Tensor = self.interest(hidden_BMH).squeeze(-1)
         if self.purchase is None:
             return interest_BM
@@ -66,7 +64,7 @@ class PairModel(SequenceModel):
 
     def interest_logits(self, state_BD: Tensor, items_BM: Tensor) -> Tensor:
         """Return (B, M), log odds that an item is turned to at all."""
-        logits: Tensor = self.interest(self._hidden(state_BD, items_BM)).squeeze(-1)
+        logits: Tensor = self.interest(self.known_of_pair(state_BD, items_BM)).squeeze(-1)
         return logits
 
     def item_vectors(self, item_idxs: Tensor) -> Tensor:
@@ -75,10 +73,6 @@ class PairModel(SequenceModel):
 
     def item_matrix(self) -> Tensor:
         return super().item_matrix().tile(self.num_parts)
-
-    def _hidden(self, state_BS: Tensor, items_BM: Tensor) -> Tensor:
-        parts = state_BS[:, None].chunk(self.num_parts, dim=-1)
-        return self.hidden(list(parts), self._own_vectors(items_BM))
 
     def _own_vectors(self, items_BM: Tensor) -> Tensor:
         """Return (B, M, D); with cosines as long as random numbers of variance one, so that a network can read them."""

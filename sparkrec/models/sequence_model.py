@@ -165,7 +165,7 @@ class SequenceModel(nn.Module):
         """Return (B, V) in float32, `pair_scores` of all items; -inf for what is not an item or not known."""
         items = torch.split(torch.arange(len(self.is_known_V), device=state_BD.device), PAIR_ITEMS)
         scores_BV = torch.cat([self.pair_scores(state_BD, some[None]).float() for some in items], dim=1)
-        return scores_BV.masked_fill_(~self._can_score, -torch.inf)
+        return scores_BV.masked_fill_(~self.can_score, -torch.inf)
 
     def best_pair_scores(self, state_BD: Tensor, item_matrix_VD: Tensor, how_many: int) -> Tensor:
         """Return the same, of the best items by inner product alone; -inf for all others."""
@@ -187,10 +187,11 @@ class SequenceModel(nn.Module):
             is_item_BM = opinions.item_BM < scores_BV.shape[1]
             added_BM = opinions.score_BM.masked_fill(~is_item_BM, 0.0)
             scores_BV.scatter_add_(1, opinions.item_BM.masked_fill(~is_item_BM, PAD), added_BM)
-        return scores_BV.masked_fill_(~self._can_score, -torch.inf)
+        return scores_BV.masked_fill_(~self.can_score, -torch.inf)
 
     @property
-    def _can_score(self) -> Tensor:
+    def can_score(self) -> Tensor:
+        """(V,): which indices are items that the model knows."""
         can_score_V = self.is_known_V.clone()
         can_score_V[:FIRST_ITEM] = False
         return can_score_V
