@@ -6,19 +6,17 @@ A run that was cut off goes on where it was (see lakes.py); the table is made of
 before. A trial (few users, one epoch) shows whether the script works: its table goes to benchmarks/work alone.
 """
 
-import argparse
-import os
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from data_sets import known
-from lakes import SEED, DataSet, Entry, Lake, Rows, Scale, end_with_jobs
-from page import as_difference, fill_in, remarks, short, table_of, taken_by, turned_round, with_interval
+from filling import fill_page
+from lakes import SEED, DataSet, Entry, Lake, Rows, Scale
+from page import as_difference, remarks, short, table_of, taken_by, turned_round, with_interval
 
-from sparkrec.config.settings import TrainSettings
+from sparkrec.config.train_settings import TrainSettings
 from sparkrec.models.registry import ARCHITECTURES
 
 PAGE = "QUALITY.md"
@@ -123,24 +121,15 @@ def _told_by_training(told: dict[str, Any]) -> list[str]:
 
 
 def main(words: Sequence[str]) -> None:
-    began = time.monotonic()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="data set", help=", ".join(SETS))
-    parser.add_argument("--trial", type=int, metavar="USERS", help="try the script out on so many users")
-    asked = parser.parse_args(words)
-    if unknown := [name for name in asked.names if name not in SETS]:
-        parser.error(f"no data set {', '.join(unknown)}; there are {', '.join(SETS)}")
-    end_with_jobs()
-    scale = Scale.trial(asked.trial) if asked.trial else Scale()
-    page = scale.page(PAGE)
-    try:
-        for name in asked.names or SETS:
-            run(known()[name], SETS[name], scale)
-    finally:
-        told = whole_table(scale)
-        fill_in(page, {"table": told})
-    print(told)
-    print(f"bench-quality: seconds={time.monotonic() - began:.0f} cores={os.cpu_count()}")
+    fill_page(
+        "bench-quality",
+        PAGE,
+        __doc__,
+        SETS,
+        lambda name, scale: run(known()[name], SETS[name], scale),
+        lambda scale: {"table": whole_table(scale)},
+        words,
+    )
 
 
 if __name__ == "__main__":
