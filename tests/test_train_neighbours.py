@@ -38,8 +38,7 @@ def by_hand(rows: pa.Table) -> dict[int, list[tuple[float, int]]]:
         past = [item for item in [*row["item_idxs"], row["target_idxs"][-1]] if item >= FIRST_ITEM]
         for first, item in enumerate(past):
             for distance, other in enumerate(past[first + 1 : first + 1 + REACH], start=1):
-                if item != other:
-                    ahead[item, other] += round(1000 * FADES ** (distance - 1))
+                ahead[item, other] += round(1000 * FADES ** (distance - 1))
     weight: dict[tuple[int, int], int] = defaultdict(int)
     for (item, other), much in ahead.items():
         weight[item, other] += FORWARD * much
@@ -73,6 +72,15 @@ def test_of_equally_close_neighbours_the_first_comes_first(spark: SparkSession) 
     pasts = [[9, other, 20, 21, 22] for other in (7, 5, 6)]
     rows = pa.Table.from_batches([cut_windows(histories(*pasts), plan, catalogue(SIZE))])
     assert neighbours_of(spark.createDataFrame(rows), 1, SIZE, 4).next_VK[9].tolist() == [20, 5, 6, 7]
+
+
+def test_an_item_that_users_come_back_to_is_a_neighbour_of_its_own(spark: SparkSession) -> None:
+    plan = CutPlan(date(2024, 3, 1), 12, 12, 1, 7)
+    pasts = [[9, 9, 9, 9, other, 20, 21, 22] for other in (5, 6)]
+    rows = pa.Table.from_batches([cut_windows(histories(*pasts), plan, catalogue(SIZE))])
+    next_VK = neighbours_of(spark.createDataFrame(rows), 1, SIZE, HOW_MANY).next_VK
+    assert next_VK[9, 0] == 9
+    assert not any(item in next_VK[item].tolist() for item in (5, 6, 20))
 
 
 def test_of_very_many_pairs_a_share_is_taken(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
 """Which items follow or precede which in users' pasts: what the second opinion is made of (see `models.neighbours`).
 
 After item-to-item nearest neighbours (Sarwar et al., WWW 2001), with weights that fall with the distance in the past
-and with the neighbour's popularity.
+and with the neighbour's popularity. An item that users come back to is a neighbour of its own, or what others turned to
+would push it down where most of what users want is what they had before.
 
 V vocabulary size   K neighbours of an item
 """
@@ -65,7 +66,7 @@ def _pairs(windows: DataFrame) -> DataFrame:
     past = F.concat("item_idxs", F.array(F.element_at("target_idxs", -1)))
     items = windows.select(F.filter(past, lambda item: item >= FIRST_ITEM).alias("items"))
     met = items.where(F.size("items") > 1).select(F.inline(F.flatten(_met())))
-    ahead = met.where(F.col("item") != F.col("other")).groupBy("item", "other").agg(F.sum("weight").alias("weight"))
+    ahead = met.groupBy("item", "other").agg(F.sum("weight").alias("weight"))
     both = ahead.select("item", "other", F.col("weight") * FORWARD).union(
         ahead.select("other", "item", F.col("weight") * BACKWARD)
     )

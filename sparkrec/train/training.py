@@ -170,7 +170,7 @@ class Training:
         pieces = [
             {name: values.to(self.place.device, non_blocking=True) for name, values in piece.items()} for piece in batch
         ]
-        with torch.autocast("cuda", torch.bfloat16, enabled=self.place.is_gpu):
+        with torch.autocast(self.place.device.type, torch.bfloat16, enabled=self.place.multiplies_bfloat16):
             loss = self.objective(self.states, self.model, pieces, negatives)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -263,7 +263,7 @@ class Training:
         counts = 0.0
         if model.neighbours is not None:
             if self.validates:
-                counts, _ = choose_second_opinion(model, tiles, self.place)
+                counts = choose_second_opinion(model, tiles, self.place)
             else:
                 counts = self.plan.second_opinion or 0.0
                 model.neighbours.counts.fill_(counts)

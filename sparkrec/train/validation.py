@@ -1,8 +1,10 @@
 """Validation in training: the held-out items of some users, ranked among all items, the ranks sharing the users."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -49,19 +51,32 @@ def read_tiles(files: FileSet, model: SequenceModel, num_users: int, by_steps: b
 
 def validate(model: SequenceModel, tiles: list[Tile], place: Place) -> float:
     """Return NDCG@10 over all ranks' cases, full ranking; the same number on every rank."""
+    return validate_opinions(model, tiles, place, [None])[0]
+
+
+def validate_opinions(
+    model: SequenceModel, tiles: list[Tile], place: Place, tried: Sequence[float | None]
+) -> list[float]:
+    """Return the same for each of what the second opinion may count, None for what it counts as it is; users are
+    encoded once for all of them. The model is left with the last."""
     model.eval()
-    gain, num_cases = 0.0, 0
+    gain_N, num_cases = np.zeros(len(tried)), 0
     with torch.inference_mode():
         item_matrix_VD = model.item_matrix()
         for tile in tiles:
-            sought = tile.cases.sought
             state_CD = case_states(model, tile.rows, tile.cases)
-            rank_P = full_ranks(_scores(model, tile, state_CD, item_matrix_VD), sought)
-            in_tile = len(tile.cases.row_C)
-            gain += float(ndcg_at(sought.case_P.cpu().numpy(), rank_P.cpu().numpy(), in_tile, 10).sum())
-            num_cases += in_tile
-    gains, nums = zip(*place.gather((gain, num_cases)), strict=True)
-    return float(sum(gains) / max(sum(nums), 1))
+            for number, counts in enumerate(tried):
+                if model.neighbours is not None and counts is not None:
+                    model.neighbours.counts.fill_(counts)
+                gain_N[number] += _gain(_scores(model, tile, state_CD, item_matrix_VD), tile.cases)
+            num_cases += len(tile.cases.row_C)
+    gains, nums = zip(*place.gather((gain_N.tolist(), num_cases)), strict=True)
+    return [sum(of_ranks) / max(sum(nums), 1) for of_ranks in zip(*gains, strict=True)]
+
+
+def _gain(score_CV: Tensor, cases: Cases) -> float:
+    rank_P = full_ranks(score_CV, cases.sought)
+    return float(ndcg_at(cases.sought.case_P.cpu().numpy(), rank_P.cpu().numpy(), len(cases.row_C), 10).sum())
 
 
 def _scores(model: SequenceModel, tile: Tile, state_CD: Tensor, item_matrix_VD: Tensor) -> Tensor:
