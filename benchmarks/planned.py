@@ -8,6 +8,7 @@ import torch
 
 from sparkrec.config.train_settings import TrainSettings
 from sparkrec.models.store import Card
+from sparkrec.tables import PAD
 from sparkrec.train.candidate import shape_of
 from sparkrec.train.feed import FileSet
 from sparkrec.train.plan import TrainingSet, TrainPlan, Vocabulary, write_plan
@@ -50,7 +51,8 @@ def plan_on(
 
 
 def files_of(lake: Path, day: str, split: str, max_files: int | None = None) -> FileSet:
-    """Return the files of a split, with rows and ids as the files themselves have them."""
+    """Return the files of a split, with rows, ids and targets as the files themselves have them."""
     paths = sorted((lake / "windows" / f"run_date={day}").glob(f"{split}-*.parquet"))[:max_files]
-    ids = [number for path in paths for number in pl.read_parquet(path, columns=["window_id"])["window_id"]]
-    return FileSet(tuple(f"file://{path}" for path in paths), len(ids), sum(ids))
+    rows = pl.concat(pl.read_parquet(path, columns=["window_id", "target_idxs"]) for path in paths)
+    num_targets = int((rows["target_idxs"].explode() != PAD).sum())
+    return FileSet(tuple(f"file://{path}" for path in paths), len(rows), int(rows["window_id"].sum()), num_targets)

@@ -3,7 +3,8 @@
 import numpy as np
 import torch
 
-from sparkrec.models.items import Items
+from sparkrec.models.dropout import Dropout
+from sparkrec.models.items import Items, on_sphere
 from sparkrec.models.shape import ModelShape
 from sparkrec.train.attributes import MAX_ATTRIBUTES, number
 
@@ -39,6 +40,33 @@ def test_with_a_temperature_scores_are_cosines_over_it() -> None:
     scores = items.as_states(encoded) @ items.matrix().T
     wanted = torch.nn.functional.cosine_similarity(encoded[:, None], items.own.weight[None, 1:], dim=-1) / 0.5
     assert torch.allclose(scores[:, 1:], wanted, atol=1e-5)
+
+
+def test_vectors_on_the_sphere_and_their_gradients_are_pytorchs_own() -> None:
+    torch.manual_seed(4)
+    vectors, weights = torch.randn(5, 3, 8) * 10 ** torch.arange(-3.0, 2.0)[:, None, None], torch.randn(5, 3, 8)
+    vectors[2, 1] = 0
+    found = []
+    for normalized in (on_sphere, torch.nn.functional.normalize):
+        given = vectors.clone().requires_grad_()
+        normal = normalized(given) if normalized is on_sphere else normalized(given, dim=-1)
+        (normal * weights).sum().backward()
+        found.append((normal.detach(), given.grad))
+    for mine, wanted in zip(*found, strict=True):
+        assert torch.allclose(mine, wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_dropout_leaves_out_its_share_and_keeps_the_mean() -> None:
+    torch.manual_seed(5)
+    layer, ones = Dropout(0.3), torch.ones(400, 500)
+    dropped = layer(ones)
+    assert abs(float((dropped == 0).double().mean()) - 0.3) < 0.005
+    assert torch.allclose(dropped[dropped > 0], torch.tensor(1 / 0.7))
+    assert layer(ones.bfloat16()).dtype == torch.bfloat16
+    torch.manual_seed(5)
+    assert torch.equal(dropped, layer(ones)), "the seed decides"
+    assert torch.equal(layer.eval()(ones), ones)
+    assert torch.equal(Dropout(0.0)(ones), ones)
 
 
 def test_a_shape_survives_being_written_as_json() -> None:

@@ -22,7 +22,7 @@ from sparkrec.models.registry import ARCHITECTURES, LEARNT, build_model
 from sparkrec.models.shape import ModelShape
 from sparkrec.models.store import has_model, load_model, read_weights
 from sparkrec.train.average import Average
-from sparkrec.train.launch import check_finished, train_or_reuse
+from sparkrec.train.launch import OF_RANKS, check_finished, train_or_reuse
 from sparkrec.train.place import Place, join
 from sparkrec.train.progress import EndedError, mark_done, mark_failed
 from sparkrec.train.rank import train_rank
@@ -67,6 +67,19 @@ def test_a_trained_model_finds_the_next_square_of_the_checkerboard(
     train_rank(str(plan.attempt))
     assert has_model(plan.folder)
     assert share_found(plan.folder, board) > 0.95
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_hardware_that_multiplies_bfloat16_trains_as_well_as_any_other(
+    board: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: bool
+) -> None:
+    monkeypatch.setattr("sparkrec.train.place.multiplies_bfloat16", lambda device: quick)
+    plan = plan_for(board, tmp_path)
+    train_rank(str(plan.attempt))
+    assert share_found(plan.folder, board) > 0.95
+    assert {weights.dtype for weights in read_weights(plan.folder).values() if weights.is_floating_point()} == {
+        torch.float32
+    }
 
 
 @pytest.mark.parametrize("architecture", [name for name in LEARNT if not ARCHITECTURES[name].reads_past])
@@ -224,10 +237,12 @@ def test_a_folder_without_a_plan_is_told(tmp_path: Path) -> None:
         train_rank(str(tmp_path))
 
 
-def test_threads_of_ranks_do_not_spin_while_they_wait(
+def test_ranks_inherit_how_threads_wait_and_memory_is_kept_unless_it_is_told_otherwise(
     spark: SparkSession, board: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    for name in OF_RANKS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1")
     plan = plan_for(board, tmp_path, max_epochs=1)
     seen = []
 
@@ -238,13 +253,14 @@ def test_threads_of_ranks_do_not_spin_while_they_wait(
             pass
 
         def run(self, *_: object) -> None:
-            seen.append(os.environ["OMP_WAIT_POLICY"])
+            seen.append({name: os.environ[name] for name in OF_RANKS})
             raise RuntimeError("enough")
 
     monkeypatch.setattr("sparkrec.train.launch.TorchDistributor", Distributor)
     with pytest.raises(SparkrecError, match="did not finish"):
         train_or_reuse(spark, plan, all_known(), all_known())
-    assert seen == ["passive"]
+    assert seen == [{**OF_RANKS, "MALLOC_TRIM_THRESHOLD_": "1"}]
+    assert OF_RANKS["OMP_WAIT_POLICY"] == "passive"
 
 
 def test_a_rank_that_failed_leaves_at_once_whatever_the_interpreters_end_would_wait_for(tmp_path: Path) -> None:

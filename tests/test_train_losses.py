@@ -64,6 +64,22 @@ def test_the_full_softmax_has_the_gradients_of_the_plain_one(monkeypatch: pytest
         assert torch.allclose(mine, wanted, atol=1e-6)
 
 
+def test_under_autocast_the_full_softmax_multiplies_in_bfloat16_and_is_about_the_same() -> None:
+    torch.manual_seed(3)
+    states, items = torch.randn(40, 32), torch.randn(50, 32)
+    targets, share, known = torch.randint(2, 50, (40, 1)), torch.ones(40, 1), torch.ones(50, dtype=torch.bool)
+    found = []
+    for enabled in (False, True):
+        state_TD, item_VD = states.clone().requires_grad_(), items.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = full_softmax(state_TD, item_VD, targets, share, known)
+        loss.backward()
+        found.append((loss.detach(), state_TD.grad, item_VD.grad))
+    for exact, rounded in zip(*found, strict=True):
+        assert rounded.dtype == torch.float32
+        assert 0 < (rounded - exact).norm() < 0.01 * exact.norm()
+
+
 def test_the_shared_softmax_sets_each_item_that_follows_against_the_negatives_alone() -> None:
     states, items, _ = material()
     share, negatives = shares_of(FOLLOW, 0.5), torch.tensor([5, 6, 7, 6])

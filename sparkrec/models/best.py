@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from sparkrec.models.numbers import multiplies_bfloat16
+
 Refused = tuple[slice, Tensor]
 """Neighbouring users of a tile, and items that none of them is offered."""
 Added = tuple[Tensor, Tensor]
@@ -56,12 +58,9 @@ def vectors_of(exact_KD: Tensor) -> Vectors:
 
 def coarse_numbers(wanted: str, device: torch.device) -> torch.dtype:
     """Return the numbers of the first pass: what was asked for, or bfloat16 where the hardware multiplies it."""
-    if wanted != "auto":
-        return torch.bfloat16 if wanted == "bfloat16" else torch.float32
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    able = torch.cpu.get_capabilities()
-    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
+    if wanted == "auto":
+        return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
+    return torch.bfloat16 if wanted == "bfloat16" else torch.float32
 
 
 def rounding_of(vectors: Vectors, coarse: torch.dtype) -> Tensor:

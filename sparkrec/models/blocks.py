@@ -6,6 +6,7 @@ B users   L positions   Q positions that are asked for, the last ones   D width
 from torch import Tensor, nn
 
 from sparkrec.models.attention import may_see
+from sparkrec.models.dropout import Dropout
 from sparkrec.models.initial import small_maps
 from sparkrec.models.sequence_model import Past, SequenceModel
 from sparkrec.models.shape import ModelShape
@@ -18,7 +19,7 @@ class Blocks(SequenceModel):
     def __init__(self, shape: ModelShape) -> None:
         super().__init__(shape)
         self.norm = nn.LayerNorm(shape.width)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
         self.blocks = nn.ModuleList(self.block(shape) for _ in range(shape.num_blocks))
         self.apply(small_maps)
 
@@ -46,6 +47,6 @@ def network(shape: ModelShape) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(shape.width, 4 * shape.width),
         nn.GELU(),
-        nn.Dropout(shape.dropout),
+        Dropout(shape.dropout),
         nn.Linear(4 * shape.width, shape.width),
     )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sparkrec.models.attention import RelativeAttention, distances
 from sparkrec.models.blocks import Blocks, network
+from sparkrec.models.dropout import Dropout
 from sparkrec.models.shape import ModelShape
 
 FILTER_SHARE = 0.7
@@ -32,7 +33,7 @@ class BSABlock(nn.Module):
         self.attention, self.filter = RelativeAttention(shape), Filter(shape)
         self.attention_norm, self.network_norm = nn.LayerNorm(shape.width), nn.LayerNorm(shape.width)
         self.network = network(shape)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
 
     def forward(self, state_BLD: Tensor, may_see_B1QL: Tensor) -> Tensor:
         """Return (B, Q, D) for the positions that `may_see` has a row for."""
@@ -50,7 +51,7 @@ class Filter(nn.Module):
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         self.fast_weight_D = nn.Parameter(torch.randn(shape.width))
-        self.norm, self.dropout = nn.LayerNorm(shape.width), nn.Dropout(shape.dropout)
+        self.norm, self.dropout = nn.LayerNorm(shape.width), Dropout(shape.dropout)
 
     def forward(self, state_BLD: Tensor, may_see_B1QL: Tensor) -> Tensor:
         num, length = may_see_B1QL.shape[2:]

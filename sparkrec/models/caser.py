@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sparkrec.models.convolution import Newest
+from sparkrec.models.dropout import Dropout
 from sparkrec.models.sequence_model import Past, SequenceModel
 from sparkrec.models.shape import ModelShape
 
@@ -26,7 +27,7 @@ class Caser(SequenceModel):
     def __init__(self, shape: ModelShape) -> None:
         super().__init__(shape)
         self.newest = Newest(shape.width, NUM_EVENTS, HEIGHTS, FILTERS, VERTICAL)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
         self.condense = nn.Linear(self.newest.num_found, shape.width)
         self.mix = nn.Linear(2 * shape.width, shape.width)
 

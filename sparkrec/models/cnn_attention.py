@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from sparkrec.models.attention import RelativeAttention, may_see
 from sparkrec.models.convolution import CausalConvolutions
+from sparkrec.models.dropout import Dropout
 from sparkrec.models.sequence_model import Past, SequenceModel
 from sparkrec.models.shape import ModelShape
 
@@ -23,7 +24,7 @@ FINE, COARSE, SPREAD_EVENTS = (1, 2, 3), (3, 5), 3
 class CNNAttention(SequenceModel):
     def __init__(self, shape: ModelShape) -> None:
         super().__init__(shape)
-        self.norm, self.dropout = nn.LayerNorm(shape.width), nn.Dropout(shape.dropout)
+        self.norm, self.dropout = nn.LayerNorm(shape.width), Dropout(shape.dropout)
         self.fine = CausalConvolutions(shape.width, FINE, shape.width // 2, spread=1)
         self.coarse = CausalConvolutions(shape.width, COARSE, shape.width // 2, spread=SPREAD_EVENTS)
         self.condense = nn.Linear(self.fine.num_found + self.coarse.num_found, shape.width)
@@ -31,7 +32,7 @@ class CNNAttention(SequenceModel):
         self.predict = nn.Sequential(
             nn.Linear(2 * shape.width, 2 * shape.width),
             nn.ReLU(),
-            nn.Dropout(shape.dropout),
+            Dropout(shape.dropout),
             nn.Linear(2 * shape.width, shape.width),
         )
 

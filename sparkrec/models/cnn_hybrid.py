@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from sparkrec.models.convolution import Newest
+from sparkrec.models.dropout import Dropout
 from sparkrec.models.pairs import PairModel, PairNetwork
 from sparkrec.models.sequence_model import Past
 from sparkrec.models.shape import ModelShape
@@ -30,7 +31,7 @@ class ShortTerm(nn.Module):
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         self.newest = Newest(shape.width, NUM_EVENTS, HEIGHTS, FILTERS, VERTICAL)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
         self.condense = nn.Linear(self.newest.num_found, shape.width)
 
     def forward(self, past: Past) -> Tensor:

@@ -13,6 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from sparkrec.models.dropout import Dropout
 from sparkrec.models.sequence_model import Past, SequenceModel
 from sparkrec.models.shape import ModelShape
 
@@ -25,7 +26,7 @@ class Context(nn.Module):
         self.norm = nn.LayerNorm(2 * shape.width)
         layers: list[nn.Module] = []
         for wide, narrow in ((2, 2), (2, 1), (1, 1)):
-            layers += [nn.Dropout(shape.dropout), nn.Linear(wide * shape.width, narrow * shape.width), nn.ReLU()]
+            layers += [Dropout(shape.dropout), nn.Linear(wide * shape.width, narrow * shape.width), nn.ReLU()]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, past: Past) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sparkrec.models.dfnn import Context
+from sparkrec.models.dropout import Dropout
 from sparkrec.models.lstm import Behaviour
 from sparkrec.models.sequence_model import Past, SequenceModel
 from sparkrec.models.shape import ModelShape
@@ -24,7 +25,7 @@ class DFNNLSTM(SequenceModel):
         super().__init__(shape)
         self.context, self.behaviour = Context(shape), Behaviour(shape)
         self.fuse = nn.Sequential(
-            nn.Dropout(shape.dropout),
+            Dropout(shape.dropout),
             nn.Linear(2 * shape.width, shape.width),
             nn.ReLU(),
             nn.Linear(shape.width, shape.width),

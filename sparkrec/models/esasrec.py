@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from sparkrec.models.attention import RelativeAttention
 from sparkrec.models.blocks import Blocks
+from sparkrec.models.dropout import Dropout
 from sparkrec.models.shape import ModelShape
 
 
@@ -29,7 +30,7 @@ class LiGRBlock(nn.Module):
         self.opened, self.shut = nn.Linear(width, 4 * width), nn.Linear(width, 4 * width)
         self.narrow = nn.Linear(4 * width, width)
         self.attention_gate, self.network_gate = nn.Linear(width, width), nn.Linear(width, width)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
 
     def forward(self, state_BLD: Tensor, may_see_B1QL: Tensor) -> Tensor:
         """Return (B, Q, D) for the positions that `may_see` has a row for."""

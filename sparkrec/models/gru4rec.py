@@ -7,6 +7,7 @@ B users   L positions   D width
 
 from torch import Tensor, nn
 
+from sparkrec.models.dropout import Dropout
 from sparkrec.models.recurrent import over_events
 from sparkrec.models.sequence_model import Past, SequenceModel
 from sparkrec.models.shape import ModelShape
@@ -18,7 +19,7 @@ class GRU4Rec(SequenceModel):
         between = shape.dropout if shape.num_blocks > 1 else 0.0
         self.unit = nn.GRU(shape.width, shape.width, shape.num_blocks, batch_first=True, dropout=between)
         self.norm = nn.LayerNorm(shape.width)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
         self.to_items = nn.Linear(shape.width, shape.width)
 
     def encode(self, past: Past) -> Tensor:

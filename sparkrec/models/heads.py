@@ -6,6 +6,7 @@ F numbers that are known of a pair or a state   D width   E kinds of events, pad
 
 from torch import Tensor, nn
 
+from sparkrec.models.dropout import Dropout
 from sparkrec.models.shape import ModelShape
 from sparkrec.tables import EVENT_CODES
 
@@ -19,7 +20,7 @@ class PurchaseHead(nn.Module):
     def __init__(self, num_known: int, shape: ModelShape) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Dropout(shape.dropout), nn.Linear(num_known, shape.width), nn.ReLU(), nn.Linear(shape.width, 1)
+            Dropout(shape.dropout), nn.Linear(num_known, shape.width), nn.ReLU(), nn.Linear(shape.width, 1)
         )
 
     def forward(self, known: Tensor) -> Tensor:
@@ -35,7 +36,7 @@ class ActionHead(nn.Module):
         super().__init__()
         num_kinds = 1 + max(EVENT_CODES.values())
         self.layers = nn.Sequential(
-            nn.Dropout(shape.dropout), nn.Linear(num_known, shape.width), nn.ReLU(), nn.Linear(shape.width, num_kinds)
+            Dropout(shape.dropout), nn.Linear(num_known, shape.width), nn.ReLU(), nn.Linear(shape.width, num_kinds)
         )
 
     def forward(self, known: Tensor) -> Tensor:

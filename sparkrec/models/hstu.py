@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from sparkrec.models.attention import by_distance
 from sparkrec.models.blocks import Blocks
+from sparkrec.models.dropout import Dropout
 from sparkrec.models.shape import ModelShape
 
 
@@ -29,7 +30,7 @@ class HSTUBlock(nn.Module):
         self.queries_gates = nn.Linear(shape.width, 2 * shape.width)
         self.mix_heads = nn.Linear(shape.width, shape.width)
         self.by_distance_HL = nn.Parameter(torch.zeros(shape.num_heads, shape.length))
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
 
     def forward(self, state_BLD: Tensor, may_see_B1QL: Tensor) -> Tensor:
         """Return (B, Q, D) for the positions that `may_see` has a row for."""

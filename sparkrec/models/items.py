@@ -5,11 +5,13 @@ V vocabulary size   A attributes of an item, at most   D width
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from sparkrec.models.initial import small_table
 from sparkrec.models.shape import ModelShape
 from sparkrec.tables import PAD
+
+SHORTEST = 1e-12
+"""Vectors that are shorter are not brought to length one."""
 
 
 class Items(nn.Module):
@@ -56,7 +58,16 @@ class Items(nn.Module):
         """Return states, (…, D), from what an encoder found."""
         if self.temperature is None:
             return encoded
-        return functional.normalize(encoded.float(), dim=-1) / self.temperature
+        return on_sphere(encoded) / self.temperature
 
     def _on_sphere(self, vectors: Tensor) -> Tensor:
-        return vectors if self.temperature is None else functional.normalize(vectors.float(), dim=-1)
+        return vectors if self.temperature is None else on_sphere(vectors)
+
+
+def on_sphere(vectors: Tensor) -> Tensor:
+    """Return the vectors with length one, (…, D) in float32; a vector of zeros stays one.
+
+    As `functional.normalize`, in fewer passes over all vectors on the way back.
+    """
+    vectors = vectors.float()
+    return vectors * vectors.square().sum(dim=-1, keepdim=True).clamp(min=SHORTEST**2).rsqrt()

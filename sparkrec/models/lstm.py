@@ -5,6 +5,7 @@ B users   L positions   D width
 
 from torch import Tensor, nn
 
+from sparkrec.models.dropout import Dropout
 from sparkrec.models.recurrent import over_events
 from sparkrec.models.sequence_model import Past, SequenceModel
 from sparkrec.models.shape import ModelShape
@@ -16,7 +17,7 @@ class Behaviour(nn.Module):
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
         between = shape.dropout if shape.num_blocks > 1 else 0.0
-        self.norm, self.dropout = nn.LayerNorm(shape.width), nn.Dropout(shape.dropout)
+        self.norm, self.dropout = nn.LayerNorm(shape.width), Dropout(shape.dropout)
         self.unit = nn.LSTM(shape.width, shape.width, shape.num_blocks, batch_first=True, dropout=between)
 
     def forward(self, past: Past) -> Tensor:
@@ -28,7 +29,7 @@ class LSTM(SequenceModel):
     def __init__(self, shape: ModelShape) -> None:
         super().__init__(shape)
         self.behaviour = Behaviour(shape)
-        self.to_items = nn.Sequential(nn.Dropout(shape.dropout), nn.Linear(shape.width, shape.width))
+        self.to_items = nn.Sequential(Dropout(shape.dropout), nn.Linear(shape.width, shape.width))
 
     def encode(self, past: Past) -> Tensor:
         state_BLD: Tensor = self.to_items(self.behaviour(past))

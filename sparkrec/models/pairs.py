@@ -13,6 +13,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sparkrec.models.dropout import Dropout
 from sparkrec.models.sequence_model import Past, SequenceModel
 from sparkrec.models.shape import ModelShape
 
@@ -104,9 +105,7 @@ class PairNetwork(nn.Module):
     def __init__(self, num_parts: int, width: int) -> None:
         super().__init__()
         self.first = nn.ModuleList(nn.Linear(width, WIDE, bias=number == 0) for number in range(num_parts))
-        self.rest = nn.Sequential(
-            nn.ReLU(), nn.Dropout(DROPOUT), nn.Linear(WIDE, NARROW), nn.ReLU(), nn.Dropout(DROPOUT)
-        )
+        self.rest = nn.Sequential(nn.ReLU(), Dropout(DROPOUT), nn.Linear(WIDE, NARROW), nn.ReLU(), Dropout(DROPOUT))
 
     def forward(self, *parts: Tensor) -> Tensor:
         """Return (B, M, H). In: parts of width D, (B, M, D), (B, 1, D) or (1, M, D)."""

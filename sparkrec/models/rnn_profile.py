@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sparkrec.models.dfnn import mean_so_far
+from sparkrec.models.dropout import Dropout
 from sparkrec.models.lstm import Behaviour
 from sparkrec.models.sequence_model import Past, SequenceModel
 from sparkrec.models.shape import ModelShape
@@ -22,7 +23,7 @@ class RNNProfile(SequenceModel):
     def __init__(self, shape: ModelShape) -> None:
         super().__init__(shape)
         self.behaviour = Behaviour(shape)
-        self.to_items = nn.Sequential(nn.Dropout(shape.dropout), nn.Linear(3 * shape.width, shape.width))
+        self.to_items = nn.Sequential(Dropout(shape.dropout), nn.Linear(3 * shape.width, shape.width))
 
     def encode(self, past: Past) -> Tensor:
         assert past.user_BD is not None

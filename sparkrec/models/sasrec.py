@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sparkrec.models.attention import RelativeAttention
 from sparkrec.models.blocks import Blocks, network
+from sparkrec.models.dropout import Dropout
 from sparkrec.models.shape import ModelShape
 
 
@@ -28,7 +29,7 @@ class Block(nn.Module):
         self.attention_norm = nn.LayerNorm(shape.width)
         self.network = network(shape)
         self.network_norm = nn.LayerNorm(shape.width)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
 
     def forward(self, state_BLD: Tensor, may_see_B1QL: Tensor) -> Tensor:
         """Return (B, Q, D) for the positions that `may_see` has a row for."""

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.amp.autocast_mode import custom_bwd, custom_fwd
 from torch.nn import functional
 
 from sparkrec.tables import FIRST_ITEM, PAD
@@ -81,10 +80,20 @@ def in_batch_negatives(target_T: Tensor, num: int, generator: torch.Generator) -
 def full_softmax(
     state_TD: Tensor, item_matrix_VD: Tensor, follow_TF: Tensor, share_TF: Tensor, is_known_V: Tensor
 ) -> Tensor:
-    """Return the mean cross-entropy of what follows over all items that the model may know."""
+    """Return the mean cross-entropy of what follows over all items that the model may know.
+
+    On a CPU the matrices are multiplied in bfloat16 under autocast; everything between is in float32, on GPUs the
+    matrices, too.
+    """
     can_score_V = is_known_V.clone()
     can_score_V[:FIRST_ITEM] = False
-    loss: Tensor = _FullSoftmax.apply(state_TD, item_matrix_VD, follow_TF, share_TF, can_score_V)  # type: ignore[no-untyped-call]
+    device = state_TD.device.type
+    in_bfloat16 = device == "cpu" and torch.is_autocast_enabled(device)
+    numbers = torch.bfloat16 if in_bfloat16 else torch.float32
+    with torch.autocast(device, enabled=False):
+        loss: Tensor = _FullSoftmax.apply(  # type: ignore[no-untyped-call]
+            state_TD.float(), item_matrix_VD.float(), follow_TF, share_TF, can_score_V, numbers
+        )
     return loss
 
 
@@ -92,35 +101,41 @@ class _FullSoftmax(torch.autograd.Function):
     """Gradients found along with the loss, a block of targets at a time: logits are written once, and not kept."""
 
     @staticmethod
-    @custom_fwd(device_type="cuda", cast_inputs=torch.float32)  # type: ignore[untyped-decorator]
     def forward(
-        ctx: Any, state_TD: Tensor, item_matrix_VD: Tensor, follow_TF: Tensor, share_TF: Tensor, can_score_V: Tensor
+        ctx: Any,
+        state_TD: Tensor,
+        item_matrix_VD: Tensor,
+        follow_TF: Tensor,
+        share_TF: Tensor,
+        can_score_V: Tensor,
+        numbers: torch.dtype,
     ) -> Tensor:
         to_state_TD, to_items_VD = torch.empty_like(state_TD), torch.zeros_like(item_matrix_VD)
         loss = torch.zeros((), device=state_TD.device)
         rows = max(1, BLOCK_LOGITS * (100 if state_TD.is_cuda else 1) // len(item_matrix_VD))
-        cannot_V = torch.where(can_score_V, 0.0, -torch.inf)
+        cannot_X = (~can_score_V).nonzero().squeeze(1)
+        multiplied_VD = item_matrix_VD.to(numbers)
         for start in range(0, len(follow_TF), rows):
             block = slice(start, start + rows)
-            state_BD, follow_BF, share_BF = state_TD[block], follow_TF[block], share_TF[block]
-            logits_BV = torch.addmm(cannot_V, state_BD, item_matrix_VD.T)
+            state_BD, follow_BF, share_BF = state_TD[block].to(numbers), follow_TF[block], share_TF[block]
+            logits_BV = (state_BD @ multiplied_VD.T).float().index_fill_(1, cannot_X, -torch.inf)
             logits_BV -= logits_BV.amax(dim=1, keepdim=True)
             # What has no share may be padding, whose logit is no number to multiply with.
             reached_B = logits_BV.gather(1, follow_BF).masked_fill_(share_BF == 0, 0.0).mul_(share_BF).sum(dim=1)
             total_B1 = logits_BV.exp_().sum(dim=1, keepdim=True)
             loss += (total_B1[:, 0].log() - reached_B).sum()
             gradient_BV = logits_BV.div_(total_B1).scatter_add_(1, follow_BF, -share_BF).div_(len(follow_TF))
-            to_state_TD[block] = gradient_BV @ item_matrix_VD
-            to_items_VD.addmm_(gradient_BV.T, state_BD)
+            gradient_BV = gradient_BV.to(numbers)
+            to_state_TD[block] = gradient_BV @ multiplied_VD
+            to_items_VD += gradient_BV.T @ state_BD
         ctx.save_for_backward(to_state_TD, to_items_VD)
         return loss / len(follow_TF)
 
     @staticmethod
-    @custom_bwd(device_type="cuda")  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None, None]:
         to_state_TD, to_items_VD = ctx.saved_tensors
         (grad,) = grads
-        return grad * to_state_TD, grad * to_items_VD, None, None, None
+        return grad * to_state_TD, grad * to_items_VD, None, None, None, None
 
 
 def binary(
