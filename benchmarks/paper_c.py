@@ -14,7 +14,7 @@ from page import Found, as_difference, named, remarks, short, table_of, taken_by
 from sparkrec.models.registry import ARCHITECTURES
 
 PAPERS = ("mf", "gru4rec", "caser", "rnn_profile", "ite", "long_only", "cnn_only", "cnn_hybrid")
-BUDGET = "train.max_epochs=15"
+BUDGET = "train.max_epochs=30"
 OF_THE_PAPER = (
     BUDGET,
     "train.neighbours=0", "train.width=50", "train.dropout=0.2", "train.loss=binary", "train.later_targets=0",

@@ -59,13 +59,20 @@ def of_split(windows: pa.RecordBatch, split: str) -> pa.RecordBatch:
 
 
 def add_model(
-    spark: SparkSession, root: Path, day: int, version: str, status: str = "candidate", held_out: str = "", **more: Any
+    spark: SparkSession,
+    root: Path,
+    day: int,
+    version: str,
+    status: str = "candidate",
+    held_out: str = "",
+    heads: tuple[str, ...] = (),
+    **more: Any,
 ) -> None:
     """Add a model with random weights, as train would leave one."""
     lake = Lake(spark, str(root))
     size = int(table(root, "items")["item_idx"].max()) + 1  # type: ignore[arg-type]
     torch.manual_seed(int(hashlib.sha256(version.encode()).hexdigest()[:6], 16))
-    shape = ModelShape(size, 12, 16, 1, 2, 0.0)
+    shape = ModelShape(size, 12, 16, 1, 2, 0.0, heads=heads)
     model = build_model("sasrec", shape)
     model.is_known_V[2:] = True
     folder = lake.model_root() / version

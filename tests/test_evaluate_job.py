@@ -14,10 +14,11 @@ from sparkrec.config import load_settings
 from sparkrec.config.settings import WindowSettings
 from sparkrec.errors import SparkrecError
 from sparkrec.evaluate.report.gather import gather
+from sparkrec.evaluate.report.heads import TITLES
 from sparkrec.lake import Lake
 from sparkrec.window.held_out import held_out_words
 from tests.contests import add_model
-from tests.nights import DAY, FEW_DRAWN, earlier, run
+from tests.nights import DAY, FEW_DRAWN, LENIENT, earlier, run
 from tests.running import commits, table
 
 
@@ -130,6 +131,25 @@ def test_a_model_is_compared_with_another_on_the_same_users(spark: SparkSession,
     refused(spark, lake, "model fourth: is not in the lake's models", "--against", "fourth")
     add_model(spark, lake, DAY + 1, "later")
     refused(spark, lake, "model later: trained for 2024-03-04, after 2024-03-03", "--against", "later")
+
+
+def test_heads_have_chances_in_the_lists_figures_beside_what_needs_no_model_and_tables_on_the_page(
+    spark: SparkSession, lake: Path
+) -> None:
+    add_model(spark, lake, DAY, "asked", heads=("purchase", "next_action", "own_action"))
+    run(spark, lake, "recommend", *LENIENT)
+    lists = table(lake, "recommendations").filter(run_date=date(2024, 3, DAY), source="model")
+    assert set(lists["model_version"]) == {"asked"}
+    assert lists["purchase_probability"].is_between(0, 1, closed="none").all()
+    run(spark, lake, "evaluate", *FEW_DRAWN)
+    found = of_night(lake).filter(slice="all")
+    beside = {"purchase": {"constant"}, "next_action": {"majority", "repeat_last"}, "own_action": {"majority"}}
+    for head, others in beside.items():
+        of_head = found.filter(protocol=head, against="")
+        assert {"asked", *others} <= set(of_head["model_version"]), head
+        assert of_head["value"].is_finite().all()
+    page = (lake / "_reports" / f"2024-03-0{DAY}.html").read_text()
+    assert all(title in page for title in (*(title for title, _ in TITLES.values()), "Purchases, given interest"))
 
 
 def test_models_that_may_have_seen_what_they_must_find_are_refused(spark: SparkSession, lake: Path) -> None:
