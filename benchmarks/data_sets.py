@@ -7,12 +7,18 @@ from itertools import islice
 from pathlib import Path
 
 from lakes import ROOT, DataSet
-from protocols import DATA, HELD_OUT, data_sets
 from retailrocket import write_buyers
 from sequences import DAY, SETTINGS, read_text, write_catalogue, write_clicks
 
 from sparkrec.sample.write import SampleSize, write_sample
 
+DATA = ROOT.parent / "shared" / "data"
+HELD_OUT = {
+    "leave one out": (),
+    "last purchase": ('window.held_out_events=["purchase"]',),
+    "last day": ("window.held_out=date",),
+    "steps of the last day's sessions": ("window.held_out=sessions",),
+}
 AMAZON = DATA / "amazon_beauty"
 RATINGS = """
 name: movielens-100k
@@ -27,27 +33,43 @@ BUYERS_PROTOCOL = "leave_one_out_purchase_sampled_999"
 
 
 def known() -> dict[str, DataSet]:
-    """Return all data sets by name."""
+    """Return all data sets by name, each with what is held out of it."""
     return {data.name: data for data in _all()}
 
 
+def clicks_of(name: str) -> DataSet:
+    """Return sample, rees46, taobao or beauty, whatever will be held out."""
+    in_folder = ("{folder}/sequences.yaml", "{folder}/clicks.parquet")
+    beauty = DataSet("beauty", DAY, *in_folder, "", SETTINGS, _sequences(AMAZON / "Beauty.txt.gz"))
+    excerpts = {
+        "sample": ("2024-03-14", "{folder}/sample"),
+        "rees46": ("2019-10-01", from_root(DATA / "rees46" / "2019-Oct-head.csv.gz")),
+        "taobao": ("2017-12-03", from_root(DATA / "taobao" / "UserBehavior.csv.gz")),
+    }
+    if name == "beauty":
+        return beauty
+    day, place = excerpts[name]
+    write = {"write": _sample} if name == "sample" else {}
+    return DataSet(name, day, f"conf/sources/{name}.yaml", place, "", **write)
+
+
 def _all() -> Iterable[DataSet]:
-    in_folder = ("{folder}/sequences.yaml", "{folder}/clicks.parquet", "leave_one_out_full")
-    beauty, attributes = AMAZON / "Beauty.txt.gz", AMAZON / "Beauty_item2attributes.json.gz"
-    yield DataSet("beauty", DAY, *in_folder, SETTINGS, _sequences(beauty))
+    beauty = replace(clicks_of("beauty"), protocol="leave_one_out_full")
+    yield beauty
     with_catalogue = (*SETTINGS, "prepare.catalogue={folder}/catalogue.parquet")
-    yield DataSet("beauty_attributes", DAY, *in_folder, with_catalogue, _sequences(beauty, attributes))
+    write = _sequences(AMAZON / "Beauty.txt.gz", AMAZON / "Beauty_item2attributes.json.gz")
+    yield replace(beauty, name="beauty_attributes", settings=with_catalogue, write=write)
     ratings = from_root(DATA / "ml100k" / "ml-100k.inter.gz")
     yield DataSet(
         "ml100k", "1998-04-22", "{folder}/ratings.yaml", ratings, "by_date_full", (*SETTINGS, *LAST_DAYS), _ratings
     )
     yield _excerpt("taobao", "last day", "by_date_full")
-    # Of the last day's sessions events but the first are to be told, searches included.
-    yield _actions("sample", "steps of the last day's sessions", "next_in_session_full")
-    yield _actions("taobao", "steps of the last day's sessions", "next_in_session_full")
-    yield _actions("rees46", "leave one out", "leave_one_out_full")
     # The excerpt is of less than three hours: no date splits it.
     yield _excerpt("rees46", "leave one out", "leave_one_out_full")
+    # Of the last day's sessions events but the first are to be told, searches included.
+    for name in ("sample", "taobao"):
+        yield _actions(name, "steps of the last day's sessions", "next_in_session_full")
+    yield _actions("rees46", "leave one out", "leave_one_out_full")
     # Categories stand for interests in slices alone; no model reads them.
     of_buyers = (*with_catalogue, "train.attributes=false", 'window.held_out_events=["purchase"]')
     yield DataSet(
@@ -56,16 +78,12 @@ def _all() -> Iterable[DataSet]:
 
 
 def _excerpt(name: str, held_out: str, protocol: str) -> DataSet:
-    data = data_sets()[name]
-    settings = (*data.settings, *HELD_OUT[held_out])
-    return DataSet(name, data.day, data.source, from_root(Path(data.place)), protocol, settings)
+    clicks = clicks_of(name)
+    return replace(clicks, protocol=protocol, settings=(*clicks.settings, *HELD_OUT[held_out]))
 
 
 def _actions(name: str, held_out: str, protocol: str) -> DataSet:
-    data = _excerpt(name, held_out, protocol)
-    if name != "sample":
-        return replace(data, name=f"actions_{name}")
-    return replace(data, name="actions_sample", place="{folder}/sample", write=_sample)
+    return replace(_excerpt(name, held_out, protocol), name=f"actions_{name}")
 
 
 def _sample(folder: Path, num_users: int | None) -> None:

@@ -103,12 +103,16 @@ class Lake:
         ready, made = self.folder / "ready", "\n".join([code_version(), self.data.command(), *self.settings])
         if ready.exists() and ready.read_text() == made:
             return
+        self.prepare()
+        self.run("window")
+        ready.write_text(made)
+
+    def prepare(self) -> None:
+        """Take in the clicks, in place of any lake that was there."""
         shutil.rmtree(self.folder / "lake", ignore_errors=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.data.write(self.folder, self.num_users)
         self.run("prepare", "--source", self._here(self.data.source), "--input", self._here(self.data.place))
-        self.run("window")
-        ready.write_text(made)
 
     def trained(self, entry: Entry) -> dict[str, Any] | None:
         """Return what is known of the entry's model: version, settings, code, seconds, epochs, resumed, hr10, ndcg10,
