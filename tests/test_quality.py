@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pytest
-from bench_quality import rows_of
+from bench_quality import of_seeds, rows_of
 from data_sets import known
 from deltalake import write_deltalake
 from lakes import DataSet, Entry, Lake, Scale, candidate_of
@@ -105,6 +105,22 @@ def test_rows_of_earlier_runs_stay_in_the_table_in_its_order() -> None:
     assert rows[1][3:] == ["9", ".5000", ".2500", "", "", "not compared yet", "4", "12+", "`--set train.model=caser`"]
     assert rows[2][8] == "-0.1000 (-0.2000 to -0.0500) *"
     assert rows_of("beauty", 7, entries, {}, []) == []
+
+
+def test_seeds_are_taken_together_of_those_that_are_measured(tmp_path: Path) -> None:
+    scale = Scale(work=tmp_path)
+    for seed, value in ((7, 0.1), (9, 0.2)):
+        lake = Lake(known()["beauty"], seed, scale)
+        lake.folder.mkdir(parents=True)
+        ours = figure("v1", value) | {"protocol": "leave_one_out_full"}
+        others = (ours | {"protocol": SAMPLED}, ours | {"slice": "novel"}, ours | {"model_version": "popular"})
+        rows = [ours, ours | {"metric": "hr", "value": 2 * value}]
+        rows += [row | {"value": 0.9} for row in (*others, ours | {"against": "popular"})]
+        stored = {"trained": {"default": told("v1")}, "compared": {"default": {"versions": {}, "rows": rows}}}
+        lake.results.write_text(json.dumps(stored))
+    assert of_seeds(scale).splitlines()[2:] == [
+        "| beauty | 2 | .3000 (.2000 to .4000) | .1500 (.1000 to .2000) | .1008 / .0611 |"
+    ]
 
 
 class Night(Lake):
