@@ -53,6 +53,8 @@ def plan_on(
 def files_of(lake: Path, day: str, split: str, max_files: int | None = None) -> FileSet:
     """Return the files of a split, with rows, ids and targets as the files themselves have them."""
     paths = sorted((lake / "windows" / f"run_date={day}").glob(f"{split}-*.parquet"))[:max_files]
+    if not paths:
+        return FileSet((), 0, 0)
     rows = pl.concat(pl.read_parquet(path, columns=["window_id", "target_idxs"]) for path in paths)
     num_targets = int((rows["target_idxs"].explode() != PAD).sum())
     return FileSet(tuple(f"file://{path}" for path in paths), len(rows), int(rows["window_id"].sum()), num_targets)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sparkrec.models.best import Finder, vectors_of
-from sparkrec.models.neighbours import FADES, NEWEST, Neighbours
+from sparkrec.models.neighbours import FADES, NEWEST, OWN_AT_MOST, Neighbours
 
 A, B, C, D, E, BEYOND = 2, 3, 4, 5, 6, 7
 
@@ -31,6 +31,24 @@ def test_the_neighbours_of_the_newest_items_add_to_scores_less_the_older_the_ite
     assert added(A, B) == {B: pytest.approx(10 * 3 * FADES / (2 + FADES), rel=1e-5), C: 10.0}
     assert added(D) == {}
     assert added(A, *[D] * NEWEST) == {}, "too long ago"
+
+
+def test_what_an_item_adds_to_itself_is_bounded_and_no_measure_for_others() -> None:
+    by = neighbours()
+    by.next_VK[B], by.weight_VK[B] = torch.tensor([B, C], dtype=torch.int32), torch.tensor([9.0, 2.0])
+    assert added(B, by=by) == {B: 10 * OWN_AT_MOST, C: 10.0}
+    by.weight_VK[B, 0] = 3.0
+    assert added(B, by=by) == {B: 15.0, C: 10.0}
+    by.weight_VK[B, 1] = 0.0
+    by.next_VK[B, 1] = 0
+    assert added(B, by=by) == {B: 10.0}, "where it has no others"
+
+
+def test_parts_of_pasts_are_measured_by_the_whole() -> None:
+    by = neighbours()
+    whole, part = (by(torch.tensor([[0, 0, *past]])) for past in ((A, B), (0, A)))
+    assert part.of(torch.tensor([[B]])).item() == 10.0
+    assert part.measured_by(whole).of(torch.tensor([[B]])).item() == pytest.approx(10 * 3 / (2 + FADES), rel=1e-5)
 
 
 def test_what_is_added_is_found_by_item() -> None:

@@ -11,7 +11,7 @@ from sparkrec.models.registry import build_model
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.models.shape import ModelShape
 from sparkrec.recommend.fallback import Ladder, last_category
-from sparkrec.recommend.reasons import newest_different
+from sparkrec.recommend.reasons import most_missed, newest_different
 from sparkrec.recommend.tile import tiles_of
 from sparkrec.sequences import read_pasts, user_numbers
 from sparkrec.tables import PAD
@@ -275,8 +275,8 @@ def test_the_reason_by_removal_is_the_item_without_which_the_score_falls_most(mo
         kept_BL = torch.tensor([[0] * (6 - len(kept)) + kept])
         inputs = {"item_idxs": kept_BL, "event_types": (kept_BL > 0).long()}
         with torch.inference_mode():
-            opinions = model.opinions(kept_BL)
-            added = float(opinions.of(torch.tensor([[item]]))) if opinions else 0.0
+            whole, opinions = model.opinions(torch.tensor([past])), model.opinions(kept_BL)
+            added = float(opinions.measured_by(whole).of(torch.tensor([[item]]))) if opinions and whole else 0.0
             return float(model.states(inputs)[0, -1] @ model.item_matrix()[item]) + added
 
     for user, past in enumerate(pasts):
@@ -286,6 +286,19 @@ def test_the_reason_by_removal_is_the_item_without_which_the_score_falls_most(mo
             least = min(falls, key=lambda other: falls[other])
             does_fall = falls[least] < score(past, item, PAD) - 1e-6
             assert row["because_item_id"] == (f"i{least}" if does_fall else None)
+
+
+def test_visits_of_an_item_itself_do_not_hide_what_it_leads_to() -> None:
+    again, once, listed = 2, 3, 4
+    knn = build_model("item_knn", ModelShape(8, 4, 4, 1, 1, 0.0, num_neighbours=2)).eval()
+    assert knn.neighbours is not None
+    knn.neighbours.next_VK[again] = torch.tensor([again, listed], dtype=torch.int32)
+    knn.neighbours.weight_VK[again] = torch.tensor([5.0, 1.0])
+    knn.neighbours.next_VK[once, 0], knn.neighbours.weight_VK[once, 0] = listed, 0.5
+    past_BL = torch.tensor([[0, 0, once, again]])
+    with torch.inference_mode():
+        reason = most_missed(knn, {"item_idxs": past_BL}, past_BL.flip(1), torch.tensor([[listed]]))
+    assert reason.item() == again
 
 
 def test_reasons_are_sought_among_the_newest_different_items() -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -21,8 +22,10 @@ from sparkrec.evaluate.ranks import full_ranks
 from sparkrec.models.registry import ARCHITECTURES, LEARNT, build_model
 from sparkrec.models.shape import ModelShape
 from sparkrec.models.store import has_model, load_model, read_weights
+from sparkrec.train import objective
 from sparkrec.train.average import Average
 from sparkrec.train.launch import OF_RANKS, check_finished, train_or_reuse
+from sparkrec.train.losses import full_softmax
 from sparkrec.train.place import Place, join
 from sparkrec.train.progress import EndedError, mark_done, mark_failed
 from sparkrec.train.rank import train_rank
@@ -69,17 +72,37 @@ def test_a_trained_model_finds_the_next_square_of_the_checkerboard(
     assert share_found(plan.folder, board) > 0.95
 
 
-@pytest.mark.parametrize("quick", [True, False])
-def test_hardware_that_multiplies_bfloat16_trains_as_well_as_any_other(
-    board: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick: bool
+@pytest.mark.parametrize(
+    ("quick", "temperature", "wanted"),
+    [
+        (True, 0.07, (True, True)),
+        (False, 0.07, (False, False)),
+        (True, 0.02, (True, False)),
+        (True, None, (True, False)),
+    ],
+)
+def test_hardware_that_multiplies_bfloat16_does_so_where_scores_can_bear_it(
+    board: pa.Table,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    quick: bool,
+    temperature: float | None,
+    wanted: tuple[bool, bool],
 ) -> None:
+    seen = set()
+
+    def recorded(*inputs: Any) -> torch.Tensor:
+        seen.add((torch.is_autocast_enabled("cpu"), inputs[-1]))
+        return full_softmax(*inputs)
+
     monkeypatch.setattr("sparkrec.train.place.multiplies_bfloat16", lambda device: quick)
-    plan = plan_for(board, tmp_path)
+    monkeypatch.setattr(objective, "full_softmax", recorded)
+    plan = plan_for(board, tmp_path, temperature=temperature)
     train_rank(str(plan.attempt))
+    assert seen == {wanted}
     assert share_found(plan.folder, board) > 0.95
-    assert {weights.dtype for weights in read_weights(plan.folder).values() if weights.is_floating_point()} == {
-        torch.float32
-    }
+    weights = read_weights(plan.folder).values()
+    assert {values.dtype for values in weights if values.is_floating_point()} == {torch.float32}
 
 
 @pytest.mark.parametrize("architecture", [name for name in LEARNT if not ARCHITECTURES[name].reads_past])
@@ -168,8 +191,6 @@ def test_a_loss_that_is_no_number_stops_the_job_and_keeps_the_last_good_checkpoi
     board: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plan_for(board, tmp_path, checkpoint_steps=2)
-    from sparkrec.train import objective
-
     honest, calls = objective.full_softmax, []
 
     def poisoned(*args: torch.Tensor) -> torch.Tensor:
@@ -241,7 +262,8 @@ def test_ranks_inherit_how_threads_wait_and_memory_is_kept_unless_it_is_told_oth
     spark: SparkSession, board: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in OF_RANKS:
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "1")  # so that it is put back
+        monkeypatch.delenv(name)
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1")
     plan = plan_for(board, tmp_path, max_epochs=1)
     seen = []

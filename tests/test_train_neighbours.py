@@ -5,6 +5,7 @@ from collections import defaultdict
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,13 +17,23 @@ from sparkrec.models.store import load_model
 from sparkrec.tables import FIRST_ITEM
 from sparkrec.train import neighbours
 from sparkrec.train.neighbours import BACKWARD, FADES, FORWARD, POPULARITY_POWER, REACH, neighbours_of
+from sparkrec.train.place import Place
 from sparkrec.train.rank import train_rank
+from sparkrec.train.second_opinion import TRIED, choose_second_opinion
+from sparkrec.train.validation import read_tiles, validate, validate_opinions
 from sparkrec.window.cut import CutPlan, cut_windows
 from tests.boards import SQUARES, VOCABULARY, all_known, changed, checkerboard, plan_for, split
 from tests.pasts import catalogue, histories
 from tests.test_train import _alone, share_found  # noqa: F401 - a fixture
 
 SIZE, HOW_MANY = 40, 5
+
+
+class Alone(Place):
+    """A rank that meets nobody."""
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value]
 
 
 def windows() -> pa.Table:
@@ -44,11 +55,11 @@ def by_hand(rows: pa.Table) -> dict[int, list[tuple[float, int]]]:
         weight[item, other] += FORWARD * much
         weight[other, item] += BACKWARD * much
     popularity: dict[int, int] = defaultdict(int)
-    for (_, other), much in weight.items():
-        popularity[other] += much
+    for (item, other), much in weight.items():
+        popularity[other] += much if item != other else 0
     found = defaultdict(list)
     for (item, other), much in weight.items():
-        found[item].append((-much / popularity[other] ** POPULARITY_POWER, other))
+        found[item].append((-much / (popularity[other] or much) ** POPULARITY_POWER, other))
     return {item: [(-close, other) for close, other in sorted(pairs)[:HOW_MANY]] for item, pairs in found.items()}
 
 
@@ -63,7 +74,7 @@ def test_neighbours_are_those_of_a_plain_rule_however_windows_are_shared_out(spa
     for item in range(SIZE):
         pairs = wanted.get(item, [])
         assert found[0].next_VK[item].tolist() == [other for _, other in pairs] + [0] * (HOW_MANY - len(pairs))
-        sum_of = sum(close for close, _ in pairs) ** 0.5
+        sum_of = sum(close for close, other in pairs if other != item) ** 0.5
         assert found[0].weight_VK[item, : len(pairs)] == pytest.approx([close / sum_of for close, _ in pairs], rel=1e-5)
 
 
@@ -74,13 +85,27 @@ def test_of_equally_close_neighbours_the_first_comes_first(spark: SparkSession) 
     assert neighbours_of(spark.createDataFrame(rows), 1, SIZE, 4).next_VK[9].tolist() == [20, 5, 6, 7]
 
 
-def test_an_item_that_users_come_back_to_is_a_neighbour_of_its_own(spark: SparkSession) -> None:
+def found_in(spark: SparkSession, *pasts: list[int]) -> dict[int, dict[int, float]]:
+    """Return the neighbours by item from pasts, the last two of whose items are held out."""
     plan = CutPlan(date(2024, 3, 1), 12, 12, 1, 7)
-    pasts = [[9, 9, 9, 9, other, 20, 21, 22] for other in (5, 6)]
-    rows = pa.Table.from_batches([cut_windows(histories(*pasts), plan, catalogue(SIZE))])
-    next_VK = neighbours_of(spark.createDataFrame(rows), 1, SIZE, HOW_MANY).next_VK
-    assert next_VK[9, 0] == 9
-    assert not any(item in next_VK[item].tolist() for item in (5, 6, 20))
+    rows = pa.Table.from_batches([cut_windows(histories(*([*past, 21, 22] for past in pasts)), plan, catalogue(SIZE))])
+    found = neighbours_of(spark.createDataFrame(rows), 1, SIZE, HOW_MANY)
+    pairs = zip(found.next_VK.tolist(), found.weight_VK.tolist(), strict=True)
+    return {item: {n: w for n, w in zip(*both, strict=True) if n} for item, both in enumerate(pairs) if both[0][0]}
+
+
+def test_an_item_that_users_come_back_to_is_a_neighbour_of_its_own(spark: SparkSession) -> None:
+    found = found_in(spark, *([9, 9, 9, 9, other, 20] for other in (5, 6)))
+    assert next(iter(found[9])) == 9
+    assert not any(item in found[item] for item in (5, 6, 20))
+    assert list(found_in(spark, [7, 7, 7])[7]) == [7], "also where it has no others"
+
+
+def test_reloads_of_a_page_change_nothing_about_other_items(spark: SparkSession) -> None:
+    honest = [[5, 6], [5, 6], [5, 7], [6, 5]]
+    before, after = found_in(spark, *honest), found_in(spark, *honest, [6] * 10)
+    assert after[6].pop(6) > 0
+    assert before == after
 
 
 def test_of_very_many_pairs_a_share_is_taken(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,8 +131,18 @@ def test_a_second_opinion_counts_as_much_as_validation_says(board: pa.Table, tmp
     told = json.loads((plan.folder / "training.json").read_text())
     model = load_model(str(plan.folder))
     assert model.neighbours is not None
-    assert told["second_opinion"] == float(model.neighbours.counts) > 0
+    assert told["second_opinion"] == float(model.neighbours.counts) == 1.0
     assert share_found(plan.folder, board) == 1
+
+    place = Alone(0, 1, torch.device("cpu"))
+    tiles = read_tiles(plan.training_set.validation, model, 1000, False, place)
+    together = validate_opinions(model, tiles, place, TRIED)
+    assert together[0] < together[1] < together[2] == max(together), "the least of those that are best is taken"
+    for counts, ndcg in zip(TRIED, together, strict=True):
+        model.neighbours.counts.fill_(counts)
+        assert validate(model, tiles, place) == ndcg
+    model.neighbours.next_VK[FIRST_ITEM:, 0] = FIRST_ITEM  # a bad neighbour
+    assert choose_second_opinion(model, tiles, place) == float(model.neighbours.counts) == 0.0
 
 
 @pytest.fixture(scope="module")

@@ -10,5 +10,5 @@ class Dropout(nn.Dropout):
     def forward(self, values: Tensor) -> Tensor:
         if values.is_cuda or not self.training or not self.p:
             return super().forward(values)
-        is_kept = torch.rand(values.shape) >= self.p
+        is_kept = torch.rand(values.shape, device=values.device) >= self.p
         return values * (is_kept * (1 / (1 - self.p))).to(values.dtype)

@@ -3,10 +3,13 @@
 An item's neighbours are the items that followed or preceded it most often in users' pasts. They remember pairs of items
 that vectors of a small width cannot; how much they count is chosen on validation.
 
+An item that users come back to is one of its own neighbours. What it adds to itself is no measure for others, nor are
+visits that were reloads.
+
 B users   L positions   R newest events   K neighbours of an item   M = R x K   V vocabulary size
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +18,8 @@ from sparkrec.tables import PAD
 
 NEWEST, FADES = 20, 0.8
 """Newest events whose neighbours count, and how much each counts of the one after it."""
+OWN_AT_MOST = 2.0
+"""What an item of the past adds to itself, at most, of what the best neighbour adds."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,8 @@ class Opinions:
     item_BM: Tensor
     """Ascending, each item once; what is left over is beyond any vocabulary."""
     score_BM: Tensor
+    best_B1: Tensor
+    """What the best neighbour of each past came to, before it was made what it counts."""
 
     def at(self, user: Tensor, item: Tensor) -> Tensor:
         """Return what is added for pairs of a user and an item."""
@@ -36,7 +43,11 @@ class Opinions:
 
     def rows(self, chosen: Tensor) -> "Opinions":
         """Return the opinions of some users."""
-        return Opinions(self.item_BM[chosen], self.score_BM[chosen])
+        return Opinions(self.item_BM[chosen], self.score_BM[chosen], self.best_B1[chosen])
+
+    def measured_by(self, whole: "Opinions") -> "Opinions":
+        """Return the opinions of parts of pasts, a neighbour counting as much as it does in the whole ones."""
+        return replace(self, score_BM=self.score_BM * (self.best_B1 / whole.best_B1), best_B1=whole.best_B1)
 
     def _found(self, user: Tensor, place: Tensor, item: Tensor) -> Tensor:
         place = place.clamp(max=self.item_BM.shape[1] - 1)
@@ -63,15 +74,20 @@ class Neighbours(nn.Module):
         batch, num = newest_BR.shape
         age_R = torch.arange(num - 1, -1, -1, device=newest_BR.device)
         beyond = len(self.next_VK)
-        next_BM = self.next_VK[newest_BR].long().reshape(batch, -1)
+        next_BRK = self.next_VK[newest_BR].long()
+        is_own_BM = (next_BRK == newest_BR[:, :, None]).reshape(batch, -1)
         weight_BM = (self.weight_VK[newest_BR] * (FADES**age_R)[:, None]).reshape(batch, -1)
+        next_BM = next_BRK.reshape(batch, -1)
         item_BM, order_BM = next_BM.masked_fill(next_BM == PAD, beyond).sort(dim=1, stable=True)
-        weight_BM = weight_BM.gather(1, order_BM)
+        weight_BM, is_own_BM = weight_BM.gather(1, order_BM), is_own_BM.gather(1, order_BM)
         # An item that several events speak for stands once, with the sum.
         is_first_BM = torch.ones_like(item_BM, dtype=torch.bool)
         is_first_BM[:, 1:] = item_BM[:, 1:] != item_BM[:, :-1]
         number_BM = is_first_BM.cumsum(dim=1) - 1
         sum_BM = torch.zeros_like(weight_BM).scatter_add_(1, number_BM, weight_BM)
+        by_others_BM = torch.zeros_like(weight_BM).scatter_add_(1, number_BM, weight_BM.masked_fill(is_own_BM, 0.0))
         once_BM = torch.full_like(item_BM, beyond).scatter_(1, number_BM, item_BM)
-        most_B1 = sum_BM.amax(dim=1, keepdim=True).clamp(min=torch.finfo(sum_BM.dtype).tiny)
-        return Opinions(once_BM, self.counts * sum_BM / most_B1)
+        best_B1 = by_others_BM.amax(dim=1, keepdim=True)
+        best_B1 = torch.where(best_B1 > 0, best_B1, sum_BM.amax(dim=1, keepdim=True))
+        best_B1 = best_B1.clamp(min=torch.finfo(sum_BM.dtype).tiny)
+        return Opinions(once_BM, self.counts * sum_BM.minimum(OWN_AT_MOST * best_B1) / best_B1, best_B1)

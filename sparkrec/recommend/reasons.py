@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sparkrec.models.neighbours import Opinions
 from sparkrec.models.sequence_model import USER, SequenceModel
 from sparkrec.sequences import Ints
 from sparkrec.tables import FIRST_ITEM, PAD
@@ -36,7 +37,8 @@ def most_alike(model: SequenceModel, past_BR: Tensor, listed_BN: Tensor) -> Tens
 def most_missed(model: SequenceModel, inputs: Mapping[str, Tensor], past_BR: Tensor, listed_BN: Tensor) -> Tensor:
     """Return the item of the past without which the score of the listed item falls most, (B, N); PAD where it falls
     without none."""
-    with_all_BN = _scores(model, inputs, listed_BN)
+    whole = model.opinions(inputs["item_idxs"])
+    with_all_BN = _scores(model, inputs, listed_BN, whole)
     falls = []
     for item_B in past_BR.T:
         is_it_BL = inputs["item_idxs"] == item_B.unsqueeze(1)
@@ -46,18 +48,22 @@ def most_missed(model: SequenceModel, inputs: Mapping[str, Tensor], past_BR: Ten
             name: values if name == USER else values.masked_fill(is_it_BL, PAD).gather(1, order_BL)
             for name, values in inputs.items()
         }
-        falls.append(with_all_BN - _scores(model, without, listed_BN))
+        left = model.opinions(without["item_idxs"])
+        # The best neighbour may be gone with the item; that must not lift the others.
+        opinions = left and whole and left.measured_by(whole)
+        falls.append(with_all_BN - _scores(model, without, listed_BN, opinions))
     fall_BNR = torch.stack(falls, dim=2)
     return _best(fall_BNR.masked_fill(fall_BNR <= 0, -torch.inf), past_BR, listed_BN)
 
 
-def _scores(model: SequenceModel, inputs: Mapping[str, Tensor], listed_BN: Tensor) -> Tensor:
+def _scores(
+    model: SequenceModel, inputs: Mapping[str, Tensor], listed_BN: Tensor, opinions: Opinions | None
+) -> Tensor:
     """Return (B, N), the scores of listed items; the second opinion, where there is one, is a part of them."""
     state_BD = model.last_state(inputs)
     if model.scores_pairs:
         return model.pair_scores(state_BD, listed_BN).float()
     score_BN = torch.einsum("bd,bnd->bn", state_BD.float(), model.item_vectors(listed_BN).float())
-    opinions = model.opinions(inputs["item_idxs"])
     return score_BN if opinions is None else score_BN + opinions.of(listed_BN)
 
 

@@ -26,11 +26,12 @@ from sparkrec.train.rank import train_rank_alone
 
 OF_RANKS = {
     "OMP_WAIT_POLICY": "passive",
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
 }
-"""What ranks inherit unless the environment says otherwise. Threads that spin while they wait take the cores from the
-feed, other ranks and Spark; memory that goes back to the system after every step costs a step a tenth of its time."""
+"""What ranks of local mode inherit unless the environment says otherwise. Threads that spin while they wait take the
+cores from the feed, other ranks and Spark; memory that goes back to the system after every step costs a step a tenth of
+its time."""
 
 
 def train_or_reuse(

@@ -78,19 +78,22 @@ def in_batch_negatives(target_T: Tensor, num: int, generator: torch.Generator) -
 
 
 def full_softmax(
-    state_TD: Tensor, item_matrix_VD: Tensor, follow_TF: Tensor, share_TF: Tensor, is_known_V: Tensor
+    state_TD: Tensor,
+    item_matrix_VD: Tensor,
+    follow_TF: Tensor,
+    share_TF: Tensor,
+    is_known_V: Tensor,
+    in_bfloat16: bool = False,
 ) -> Tensor:
-    """Return the mean cross-entropy of what follows over all items that the model may know.
+    """Return the mean cross-entropy of what follows over all items that the model may know; in float32, whatever
+    autocast says.
 
-    On a CPU the matrices are multiplied in bfloat16 under autocast; everything between is in float32, on GPUs the
-    matrices, too.
+    In   in_bfloat16: multiply the matrices in it; what is between stays in float32.
     """
     can_score_V = is_known_V.clone()
     can_score_V[:FIRST_ITEM] = False
-    device = state_TD.device.type
-    in_bfloat16 = device == "cpu" and torch.is_autocast_enabled(device)
     numbers = torch.bfloat16 if in_bfloat16 else torch.float32
-    with torch.autocast(device, enabled=False):
+    with torch.autocast(state_TD.device.type, enabled=False):
         loss: Tensor = _FullSoftmax.apply(  # type: ignore[no-untyped-call]
             state_TD.float(), item_matrix_VD.float(), follow_TF, share_TF, can_score_V, numbers
         )
@@ -127,7 +130,10 @@ class _FullSoftmax(torch.autograd.Function):
             gradient_BV = logits_BV.div_(total_B1).scatter_add_(1, follow_BF, -share_BF).div_(len(follow_TF))
             gradient_BV = gradient_BV.to(numbers)
             to_state_TD[block] = gradient_BV @ multiplied_VD
-            to_items_VD += gradient_BV.T @ state_BD
+            if numbers == torch.float32:
+                to_items_VD.addmm_(gradient_BV.T, state_BD)
+            else:
+                to_items_VD += gradient_BV.T @ state_BD
         ctx.save_for_backward(to_state_TD, to_items_VD)
         return loss / len(follow_TF)
 

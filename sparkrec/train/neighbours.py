@@ -2,7 +2,8 @@
 
 After item-to-item nearest neighbours (Sarwar et al., WWW 2001), with weights that fall with the distance in the past
 and with the neighbour's popularity. An item that users come back to is a neighbour of its own, or what others turned to
-would push it down where most of what users want is what they had before.
+would push it down where most of what users want is what they had before. How often says nothing of other items, so it
+is left out of what evens these out.
 
 V vocabulary size   K neighbours of an item
 """
@@ -52,7 +53,7 @@ def neighbours_of(windows: DataFrame, num_targets: int, vocabulary_size: int, ho
         item = np.repeat(rows.column("item").to_numpy().astype(np.int64), ends - starts)
         place = counted_within(ends - starts)
         next_VK[item, place] = neighbour
-        weight_VK[item, place] = _evened_out(item, closeness)
+        weight_VK[item, place] = _evened_out(item, neighbour, closeness)
     return NeighbourLists(next_VK, weight_VK)
 
 
@@ -93,7 +94,9 @@ def _met() -> Column:
 
 def _closest(pairs: DataFrame, how_many: int) -> DataFrame:
     """Return item, neighbours, closeness: lists, the closest first."""
-    popular = pairs.groupBy("other").agg(F.sum("weight").alias("popularity"))
+    of_others = F.when(F.col("item") != F.col("other"), F.col("weight"))
+    # An item that nobody but itself leads to is measured by itself.
+    popular = pairs.groupBy("other").agg(F.coalesce(F.sum(of_others), F.sum("weight")).alias("popularity"))
     close = F.col("weight") / F.pow("popularity", F.lit(POPULARITY_POWER))
     weighed = pairs.join(popular, "other", how="inner").withColumn("closeness", close)  # one row per other
     place = F.row_number().over(W.partitionBy("item").orderBy(F.desc("closeness"), "other"))
@@ -103,7 +106,9 @@ def _closest(pairs: DataFrame, how_many: int) -> DataFrame:
     return listed.select("item", F.col("best.other").alias("neighbours"), F.col("best.closeness").alias("closeness"))
 
 
-def _evened_out(item: Ints, closeness: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _evened_out(item: Ints, other: Ints, closeness: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return closeness over the root of its sum for the item: one with many events speaks louder, but not so much."""
-    evened: npt.NDArray[np.float64] = closeness / np.sqrt(np.bincount(item, weights=closeness))[item]
+    of_others = np.bincount(item, weights=np.where(item == other, 0.0, closeness))
+    sums = np.where(of_others > 0, of_others, np.bincount(item, weights=closeness))
+    evened: npt.NDArray[np.float64] = closeness / np.sqrt(sums)[item]
     return evened

@@ -34,6 +34,8 @@ FEW_ITEMS = 50_000
 OWN_NEGATIVES = ("binary", "generalised_binary", "pairwise")
 """Losses that hold a target against negatives of its own, from `windows`."""
 LEAST_SHARE = 0.02
+LEAST_TEMPERATURE = 0.05
+"""bfloat16 keeps eight bits: of cosines over less than this too few are left behind the point."""
 States = Callable[[Sequence[Mapping[str, Tensor]]], Tensor]
 
 
@@ -96,12 +98,19 @@ class Objective:
             return binary(state_TD, vectors, target_T, negative_TK, less_sure)
         share_TF = shares_of(follow_TF, self._later)
         if self._loss == "softmax":
-            return full_softmax(state_TD, model.item_matrix(), follow_TF, share_TF, model.is_known_V)
+            in_bfloat16 = _multiplies_all_in_bfloat16(state_TD, model.shape.temperature)
+            return full_softmax(state_TD, model.item_matrix(), follow_TF, share_TF, model.is_known_V, in_bfloat16)
         if self._loss == "in_batch_softmax":
             negative_P = in_batch_negatives(target_T, self._num_shared, generator)
         else:
             negative_P = self._chances.draw(self._num_shared, generator)
         return shared_softmax(state_TD, vectors, follow_TF, share_TF, negative_P, self._chances.log_V)
+
+
+def _multiplies_all_in_bfloat16(states: Tensor, temperature: float | None) -> bool:
+    """Return whether states meet all items in bfloat16: on CPUs under autocast; a GPU has TF32 for that."""
+    is_asked = states.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    return is_asked and temperature is not None and temperature >= LEAST_TEMPERATURE
 
 
 def loss_for(setting: str, vocabulary: Vocabulary) -> str:
