@@ -56,9 +56,7 @@ def most_missed(model: SequenceModel, inputs: Mapping[str, Tensor], past_BR: Ten
     return _best(fall_BNR.masked_fill(fall_BNR <= 0, -torch.inf), past_BR, listed_BN)
 
 
-def _scores(
-    model: SequenceModel, inputs: Mapping[str, Tensor], listed_BN: Tensor, opinions: Opinions | None
-) -> Tensor:
+def _scores(model: SequenceModel, inputs: Mapping[str, Tensor], listed_BN: Tensor, opinions: Opinions | None) -> Tensor:
     """Return (B, N), the scores of listed items; the second opinion, where there is one, is a part of them."""
     state_BD = model.last_state(inputs)
     if model.scores_pairs:
