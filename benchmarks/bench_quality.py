@@ -90,9 +90,10 @@ def of_seeds(scale: Scale) -> str:
     rows = []
     for name, (first, *_) in SETS.items():
         measured = [both for seed in first.seeds if (both := figures_of(Lake(data_sets[name], seed, scale), first))]
-        wanted = " / ".join(short(value) for value in WANTED.get(name, ()))
-        rows.append([name, str(len(measured)), *map(mean_of, zip(*measured, strict=True) if measured else ()), wanted])
-    return table_of(OF_SEEDS, [row for row in rows if row[1] != "0"])
+        if measured:
+            wanted = " / ".join(short(value) for value in WANTED.get(name, ()))
+            rows.append([name, str(len(measured)), *map(mean_of, zip(*measured, strict=True)), wanted])
+    return table_of(OF_SEEDS, rows)
 
 
 def figures_of(lake: Lake, entry: Entry) -> tuple[float, float] | None:

@@ -20,6 +20,7 @@ HELD_OUT = {
     "steps of the last day's sessions": ("window.held_out=sessions",),
 }
 AMAZON = DATA / "amazon_beauty"
+SEQUENCES = AMAZON / "Beauty.txt.gz"
 RATINGS = """
 name: movielens-100k
 format: csv
@@ -39,25 +40,22 @@ def known() -> dict[str, DataSet]:
 
 def clicks_of(name: str) -> DataSet:
     """Return sample, rees46, taobao or beauty, whatever will be held out."""
+    rees46, taobao = DATA / "rees46" / "2019-Oct-head.csv.gz", DATA / "taobao" / "UserBehavior.csv.gz"
     in_folder = ("{folder}/sequences.yaml", "{folder}/clicks.parquet")
-    beauty = DataSet("beauty", DAY, *in_folder, "", SETTINGS, _sequences(AMAZON / "Beauty.txt.gz"))
-    excerpts = {
-        "sample": ("2024-03-14", "{folder}/sample"),
-        "rees46": ("2019-10-01", from_root(DATA / "rees46" / "2019-Oct-head.csv.gz")),
-        "taobao": ("2017-12-03", from_root(DATA / "taobao" / "UserBehavior.csv.gz")),
-    }
-    if name == "beauty":
-        return beauty
-    day, place = excerpts[name]
-    write = {"write": _sample} if name == "sample" else {}
-    return DataSet(name, day, f"conf/sources/{name}.yaml", place, "", **write)
+    there_are = (
+        DataSet("sample", "2024-03-14", "conf/sources/sample.yaml", "{folder}/sample", "", write=_sample),
+        DataSet("rees46", "2019-10-01", "conf/sources/rees46.yaml", from_root(rees46), ""),
+        DataSet("taobao", "2017-12-03", "conf/sources/taobao.yaml", from_root(taobao), ""),
+        DataSet("beauty", DAY, *in_folder, "", SETTINGS, _sequences(SEQUENCES)),
+    )
+    return {data.name: data for data in there_are}[name]
 
 
 def _all() -> Iterable[DataSet]:
     beauty = replace(clicks_of("beauty"), protocol="leave_one_out_full")
     yield beauty
     with_catalogue = (*SETTINGS, "prepare.catalogue={folder}/catalogue.parquet")
-    write = _sequences(AMAZON / "Beauty.txt.gz", AMAZON / "Beauty_item2attributes.json.gz")
+    write = _sequences(SEQUENCES, AMAZON / "Beauty_item2attributes.json.gz")
     yield replace(beauty, name="beauty_attributes", settings=with_catalogue, write=write)
     ratings = from_root(DATA / "ml100k" / "ml-100k.inter.gz")
     yield DataSet(

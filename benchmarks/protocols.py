@@ -11,7 +11,7 @@ from datetime import date
 import polars as pl
 from data_sets import HELD_OUT, clicks_of
 from lakes import OF_LISTS, SEED, K, Lake, Scale, end_with_jobs
-from page import line_of, short, with_interval
+from page import line_of, short, table_of, with_interval
 
 PROTOCOLS = {
     "sample": list(HELD_OUT), "rees46": list(HELD_OUT)[:2], "taobao": list(HELD_OUT), "beauty": list(HELD_OUT)[:1],
@@ -65,7 +65,7 @@ def cells_of(metrics: pl.DataFrame) -> list[str]:
 def main(names: Sequence[str]) -> None:
     end_with_jobs()
     scale = Scale(work=Scale().work.with_name("protocols"))
-    print(f"{line_of(COLUMNS)}\n|{'---|' * len(COLUMNS)}")
+    print(table_of(COLUMNS, []))
     lines = [line for name in names or PROTOCOLS for line in rows_of(name, scale)]
     print(f"protocols: rows={len(lines)}")
 

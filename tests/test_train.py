@@ -95,7 +95,7 @@ def test_hardware_that_multiplies_bfloat16_does_so_where_scores_can_bear_it(
         seen.add((torch.is_autocast_enabled("cpu"), inputs[-1]))
         return full_softmax(*inputs)
 
-    monkeypatch.setattr("sparkrec.train.place.multiplies_bfloat16", lambda device: quick)
+    monkeypatch.setattr("sparkrec.train.training.multiplies_bfloat16", lambda device: quick)
     monkeypatch.setattr(objective, "full_softmax", recorded)
     plan = plan_for(board, tmp_path, temperature=temperature)
     train_rank(str(plan.attempt))

@@ -13,7 +13,6 @@ import torch.distributed as dist
 
 from sparkrec.config.train_settings import TrainSettings
 from sparkrec.errors import SparkrecError
-from sparkrec.models.numbers import multiplies_bfloat16
 
 T = TypeVar("T")
 LOOK_EVERY_S = 0.5
@@ -28,11 +27,6 @@ class Place:
     @property
     def is_gpu(self) -> bool:
         return self.device.type == "cuda"
-
-    @property
-    def multiplies_bfloat16(self) -> bool:
-        """Whether the step's matrices are of bfloat16; weights, sums and what is published are of float32."""
-        return multiplies_bfloat16(self.device)
 
     def gather(self, value: T) -> list[T]:
         """Return every rank's value, in their order."""

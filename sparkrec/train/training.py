@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from sparkrec.errors import SparkrecError
+from sparkrec.models.numbers import multiplies_bfloat16
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.models.store import read_model, save_model
 from sparkrec.tables import PAD
@@ -43,6 +44,7 @@ class Training:
 
     def __init__(self, plan: TrainPlan, vocabulary: Vocabulary, place: Place) -> None:
         self.plan, self.settings, self.place = plan, plan.settings, place
+        self.in_bfloat16 = multiplies_bfloat16(place.device)
         self.model = untrained(plan, vocabulary, place)
         self.states = DistributedDataParallel(
             TargetStates(self.model), broadcast_buffers=False, gradient_as_bucket_view=True
@@ -170,7 +172,7 @@ class Training:
         pieces = [
             {name: values.to(self.place.device, non_blocking=True) for name, values in piece.items()} for piece in batch
         ]
-        with torch.autocast(self.place.device.type, torch.bfloat16, enabled=self.place.multiplies_bfloat16):
+        with torch.autocast(self.place.device.type, torch.bfloat16, enabled=self.in_bfloat16):
             loss = self.objective(self.states, self.model, pieces, negatives)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
