@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from sparkrec.models.best import Finder, vectors_of
-from sparkrec.models.neighbours import FADES, NEWEST, OWN_AT_MOST, Neighbours
+from sparkrec.models.neighbours import FADES, LEAST, OWN_AT_MOST, Neighbours, SecondOpinion
 
 A, B, C, D, E, BEYOND = 2, 3, 4, 5, 6, 7
+NEWEST = 20
+"""Events that count where each counts .8 of the one after it."""
 
 
 def neighbours() -> Neighbours:
@@ -30,7 +32,18 @@ def test_the_neighbours_of_the_newest_items_add_to_scores_less_the_older_the_ite
     # C is spoken for by B, and by A one event before it.
     assert added(A, B) == {B: pytest.approx(10 * 3 * FADES / (2 + FADES), rel=1e-5), C: 10.0}
     assert added(D) == {}
+    assert FADES ** (NEWEST - 1) > LEAST > FADES**NEWEST
+    assert added(A, *[D] * (NEWEST - 1)) == {B: 10.0, C: pytest.approx(10 / 3)}
     assert added(A, *[D] * NEWEST) == {}, "too long ago"
+
+
+def test_how_much_older_events_count_and_how_many_of_them_is_one_number() -> None:
+    by = neighbours()
+    by.take(SecondOpinion(6.0, 0.5))
+    assert (by.newest(50), by.newest(5)) == (7, 5)
+    assert added(A, D, B, by=by) == {B: pytest.approx(6 * 3 / 4 / (2 + 1 / 4)), C: 6.0}
+    by.take(SecondOpinion(6.0, 1.0))
+    assert added(A, *[D] * NEWEST, B, by=by) == {B: pytest.approx(6 * 3 / (2 + 1)), C: 6.0}
 
 
 def test_what_an_item_adds_to_itself_is_bounded_and_no_measure_for_others() -> None:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from sparkrec.config import load_settings
 from sparkrec.errors import SparkrecError
+from sparkrec.models.neighbours import SecondOpinion
 from sparkrec.models.registry import build_model
 from sparkrec.models.shape import ModelShape
 from sparkrec.models.store import Card, load_model, save_model
@@ -327,9 +328,9 @@ def test_fine_tuning_never_starts_from_a_refit_which_has_seen_what_is_held_out(b
         plan.training_set, all_known(), "line", date(2024, 3, 2), settings, tmp_path / "models", "code", champion
     )
     assert planned.start_from == plan.folder
-    refit = refit_of(planned, 3, 0.5)
+    refit = refit_of(planned, 3, SecondOpinion(0.5))
     assert refit.start_from == plan.folder
-    assert (refit.fixed_epochs, refit.second_opinion) == (3, 0.5)
+    assert (refit.fixed_epochs, refit.second_opinion) == (3, SecondOpinion(0.5))
 
 
 def test_a_named_checkpoint_is_looked_at_before_any_rank_starts(board: pa.Table, tmp_path: Path) -> None:

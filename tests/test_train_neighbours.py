@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 import torch
 from pyspark.sql import SparkSession
 
+from sparkrec.models.neighbours import Neighbours, SecondOpinion
 from sparkrec.models.store import load_model
 from sparkrec.tables import FIRST_ITEM
 from sparkrec.train import neighbours
@@ -131,18 +132,25 @@ def test_a_second_opinion_counts_as_much_as_validation_says(board: pa.Table, tmp
     told = json.loads((plan.folder / "training.json").read_text())
     model = load_model(str(plan.folder))
     assert model.neighbours is not None
-    assert told["second_opinion"] == float(model.neighbours.counts) == 1.0
+    chosen = SecondOpinion(1.0, 0.8)
+    assert told["second_opinion"] == asdict(chosen)
+    assert taken_by(model.neighbours) == (1.0, pytest.approx(0.8))
     assert share_found(plan.folder, board) == 1
 
     place = Alone(0, 1, torch.device("cpu"))
     tiles = read_tiles(plan.training_set.validation, model, 1000, False, place)
-    together = validate_opinions(model, tiles, place, TRIED)
-    assert together[0] < together[1] < together[2] == max(together), "the least of those that are best is taken"
-    for counts, ndcg in zip(TRIED, together, strict=True):
-        model.neighbours.counts.fill_(counts)
-        assert validate(model, tiles, place) == ndcg
+    without, *together = validate_opinions(model, tiles, place, TRIED)
+    assert without == validate(model, tiles, place)
+    assert TRIED[1] == chosen
+    assert without < together[0] < together[1] == max(together), "the least of those that are best is taken"
     model.neighbours.next_VK[FIRST_ITEM:, 0] = FIRST_ITEM  # a bad neighbour
-    assert choose_second_opinion(model, tiles, place) == float(model.neighbours.counts) == 0.0
+    assert choose_second_opinion(model, tiles, place) == SecondOpinion(0.0)
+    assert taken_by(model.neighbours) == (0.0, pytest.approx(0.8))
+
+
+def taken_by(neighbours: Neighbours | None) -> tuple[float, float]:
+    assert neighbours is not None
+    return float(neighbours.counts), float(neighbours.fades)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sparkrec.evaluate.ranks import Sought
-from sparkrec.models.neighbours import NEWEST, Opinions
+from sparkrec.models.neighbours import Opinions
 from sparkrec.models.sequence_model import USER, SequenceModel
 from sparkrec.sequences import SPAN, Ints, counted_within, flatten, hide_unknown, is_in, sorted_set
 from sparkrec.tables import PAD
@@ -124,10 +124,10 @@ def states_at(model: SequenceModel, tile: pa.RecordBatch, rows: Ints, positions:
 
 def case_opinions(model: SequenceModel, tile: pa.RecordBatch, cases: Cases) -> Opinions | None:
     """Return what the model's second opinion adds to scores, a row per case; None where it has none."""
-    if not model.has_opinions:  # every epoch's validation, for one
+    if not model.has_opinions:
         return None
     item_BL = held_out_inputs(tile, model, matrix(tile.column("item_idxs")).shape[1])["item_idxs"]
-    newest = min(NEWEST, model.shape.length)  # what the model is told of when it scores
+    newest = model.shape.length  # what the model is told of when it scores
     row_C = torch.from_numpy(cases.row_C)
     if cases.position_C is None:
         return model.opinions(item_BL[row_C][:, -newest:])

@@ -9,6 +9,7 @@ visits that were reloads.
 B users   L positions   R newest events   K neighbours of an item   M = R x K   V vocabulary size
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,10 +17,22 @@ from torch import Tensor, nn
 
 from sparkrec.tables import PAD
 
-NEWEST, FADES = 20, 0.8
-"""Newest events whose neighbours count, and how much each counts of the one after it."""
+FADES = 0.8
+"""How much each event counts of the one after it, unless validation says otherwise."""
+LEAST = 0.0125
+"""Events that count less than this of the newest one are not looked at."""
 OWN_AT_MOST = 2.0
 """What an item of the past adds to itself, at most, of what the best neighbour adds."""
+
+
+@dataclass(frozen=True)
+class SecondOpinion:
+    """How much neighbours count."""
+
+    counts: float = 0.0
+    """What the best neighbour of a past adds to its score, in units of logits."""
+    fades: float = FADES
+    """How much each event of a past counts of the one after it; 1 is all the same."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,16 @@ class Opinions:
         """Return the opinions of some users."""
         return Opinions(self.item_BM[chosen], self.score_BM[chosen], self.best_B1[chosen])
 
+    def times(self, factor: float) -> "Opinions":
+        """Return the same, counting so many times as much."""
+        return replace(self, score_BM=self.score_BM * factor)
+
+    def added_to(self, score_BV: Tensor) -> Tensor:
+        """Return all items' scores with what is added to them."""
+        is_item_BM = self.item_BM < score_BV.shape[1]
+        item_BM = self.item_BM.masked_fill(~is_item_BM, PAD)
+        return score_BV.scatter_add(1, item_BM, self.score_BM.masked_fill(~is_item_BM, 0.0))
+
     def measured_by(self, whole: "Opinions") -> "Opinions":
         """Return the opinions of parts of pasts, a neighbour counting as much as it does in the whole ones."""
         return replace(self, score_BM=self.score_BM * (self.best_B1 / whole.best_B1), best_B1=whole.best_B1)
@@ -60,23 +83,35 @@ class Neighbours(nn.Module):
     weight_VK: Tensor
     """And how close they are, above 0; 0 at padding."""
     counts: Tensor
-    """What the best neighbour of a past adds to its score; 0 is no second opinion."""
+    fades: Tensor
+    """See `SecondOpinion`."""
 
     def __init__(self, vocabulary_size: int, num_neighbours: int) -> None:
         super().__init__()
         self.register_buffer("next_VK", torch.zeros(vocabulary_size, num_neighbours, dtype=torch.int32))
         self.register_buffer("weight_VK", torch.zeros(vocabulary_size, num_neighbours))
         self.register_buffer("counts", torch.zeros(()))
+        self.register_buffer("fades", torch.tensor(FADES))
+
+    def take(self, opinion: SecondOpinion) -> None:
+        """Let neighbours count so much."""
+        self.counts.fill_(opinion.counts)
+        self.fades.fill_(opinion.fades)
+
+    def newest(self, num_events: int) -> int:
+        """Return how many of so many events count, the newest ones."""
+        fades = float(self.fades)
+        return min(num_events, 1 + int(math.log(LEAST) / math.log(fades))) if fades < 1 else num_events
 
     def forward(self, item_BL: Tensor) -> Opinions:
         """Return the opinions on pasts that end at the last position."""
-        newest_BR = item_BL[:, -NEWEST:]
+        newest_BR = item_BL[:, -self.newest(item_BL.shape[1]) :]
         batch, num = newest_BR.shape
         age_R = torch.arange(num - 1, -1, -1, device=newest_BR.device)
         beyond = len(self.next_VK)
         next_BRK = self.next_VK[newest_BR].long()
         is_own_BM = (next_BRK == newest_BR[:, :, None]).reshape(batch, -1)
-        weight_BM = (self.weight_VK[newest_BR] * (FADES**age_R)[:, None]).reshape(batch, -1)
+        weight_BM = (self.weight_VK[newest_BR] * (self.fades**age_R)[:, None]).reshape(batch, -1)
         next_BM = next_BRK.reshape(batch, -1)
         item_BM, order_BM = next_BM.masked_fill(next_BM == PAD, beyond).sort(dim=1, stable=True)
         weight_BM, is_own_BM = weight_BM.gather(1, order_BM), is_own_BM.gather(1, order_BM)

@@ -184,9 +184,7 @@ class SequenceModel(nn.Module):
         matrix_VD = self.item_matrix() if item_matrix_VD is None else item_matrix_VD
         scores_BV = state_BD.float() @ matrix_VD.float().T
         if opinions is not None:
-            is_item_BM = opinions.item_BM < scores_BV.shape[1]
-            added_BM = opinions.score_BM.masked_fill(~is_item_BM, 0.0)
-            scores_BV.scatter_add_(1, opinions.item_BM.masked_fill(~is_item_BM, PAD), added_BM)
+            scores_BV = opinions.added_to(scores_BV)
         return scores_BV.masked_fill_(~self.can_score, -torch.inf)
 
     @property

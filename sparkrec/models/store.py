@@ -21,7 +21,7 @@ from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.models.shape import ModelShape
 
 WEIGHTS, CARD = "weights.safetensors", "model.json"
-LAYOUT = 3
+LAYOUT = 4
 """Which weights a model has, and what they mean; it changes where they do."""
 REFIT = "-refit"
 """End of the version of a model that was trained again on all windows, held-out ones included."""

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from sparkrec.config import Settings
 from sparkrec.config.load import chosen_settings, settings_hash
 from sparkrec.config.train_settings import TrainSettings
+from sparkrec.models.neighbours import SecondOpinion
 from sparkrec.models.published import evaluated
 from sparkrec.models.registry import LEARNT
 from sparkrec.models.shape import ModelShape
@@ -108,7 +109,7 @@ def shape_of(settings: TrainSettings, length: int, vocabulary: Vocabulary) -> Mo
     )
 
 
-def refit_of(plan: TrainPlan, epochs: int, second_opinion: float) -> TrainPlan:
+def refit_of(plan: TrainPlan, epochs: int, second_opinion: SecondOpinion) -> TrainPlan:
     """Return the plan of the same training on all windows, held-out ones included, for a number of epochs."""
     version = plan.card.model_version + REFIT
     return replace(

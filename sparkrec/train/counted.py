@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from sparkrec.models.item_knn import ItemKNN, least_of
 from sparkrec.models.mf import CONFIDENCE, MF, REGULARISATION
+from sparkrec.models.neighbours import SecondOpinion
 from sparkrec.models.popular import Popular
 from sparkrec.models.store import save_model
 from sparkrec.tables import FIRST_ITEM, PAD
@@ -40,8 +42,8 @@ def count(spark: SparkSession, plan: TrainPlan, vocabulary: Vocabulary) -> None:
         model.factors_VD = _factors(spark, files, plan)
     told = {
         "epochs": 0, "best_epoch": 0, "steps": 0, "resumed_at": 0, "seconds": time.monotonic() - began,
-        "wait_share": 0.0, "in_training_ndcg10": 0.0, "second_opinion": 0.0, "repeated": 0, "mean_travel": 0.0,
-        "ranks": 0, "history": [],
+        "wait_share": 0.0, "in_training_ndcg10": 0.0, "second_opinion": asdict(SecondOpinion()), "repeated": 0,
+        "mean_travel": 0.0, "ranks": 0, "history": [],
     }  # fmt: skip
     ready = plan.attempt / FINAL
     save_model(ready, model, plan.card)

@@ -13,6 +13,7 @@ from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import SparkSession
 
 from sparkrec.errors import SparkrecError
+from sparkrec.models.neighbours import SecondOpinion
 from sparkrec.models.registry import LEARNT
 from sparkrec.models.store import has_model
 from sparkrec.session import is_local
@@ -47,7 +48,7 @@ def train_or_reuse(
     told = _train(spark, plan, vocabulary)
     if not plan.settings.refit:
         return plan, told
-    again = refit_of(plan, told["best_epoch"], told["second_opinion"])
+    again = refit_of(plan, told["best_epoch"], SecondOpinion(**told["second_opinion"]))
     _train(spark, again, all_known)
     return again, told
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sparkrec.config.train_settings import TrainSettings
 from sparkrec.errors import RefusedError, SparkrecError
+from sparkrec.models.neighbours import SecondOpinion
 from sparkrec.models.shape import ModelShape
 from sparkrec.models.store import Card
 from sparkrec.spark_errors import cause_of
@@ -89,8 +90,8 @@ class TrainPlan:
     """Folder of the model whose weights are fine-tuned; None starts from random ones."""
     fixed_epochs: int | None = None
     """Train so many epochs and keep the last: a refit on all windows has nothing left to validate on."""
-    second_opinion: float | None = None
-    """What the best neighbour of a past adds to its score; None chooses it on validation."""
+    second_opinion: SecondOpinion | None = None
+    """How much neighbours count; None chooses it on validation."""
     by_steps: bool = False
     """Whether every target of a validation row is to be found, not what the row as a whole holds out."""
 
@@ -117,6 +118,7 @@ def read_plan(attempt: Path) -> tuple[TrainPlan, Vocabulary]:
     told["card"] = Card(**{**told["card"], "shape": ModelShape.read(told["card"]["shape"])})
     splits = {name: _file_set(told["training_set"][name]) for name in ("train", "validation", "test")}
     told["training_set"] = TrainingSet(**splits, fingerprint=told["training_set"]["fingerprint"])
+    told["second_opinion"] = told["second_opinion"] and SecondOpinion(**told["second_opinion"])
     for name in ("folder", "attempt", "start_from"):
         told[name] = told[name] and Path(told[name])
     return TrainPlan(**told), vocabulary

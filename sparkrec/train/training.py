@@ -7,7 +7,7 @@ import json
 import math
 import shutil
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from sparkrec.errors import SparkrecError
+from sparkrec.models.neighbours import SecondOpinion
 from sparkrec.models.numbers import multiplies_bfloat16
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.models.store import read_model, save_model
@@ -258,22 +259,21 @@ class Training:
     def _best(self, epoch: int) -> Path:
         return self.plan.attempt / f"best-{epoch}"
 
-    def _second_opinion(self, tiles: list[Tile]) -> float:
-        """Return what the best neighbour of a past adds; rank 0 leaves the model with it in the attempt's FINAL."""
+    def _second_opinion(self, tiles: list[Tile]) -> SecondOpinion:
+        """Return how much neighbours count; rank 0 leaves the model with it in the attempt's FINAL."""
         dist.barrier()  # rank 0 has written it
         model = read_model(self._best(self.progress.best_epoch)).to(self.place.device)
-        counts = 0.0
+        chosen = self.plan.second_opinion or SecondOpinion()
         if model.neighbours is not None:
             if self.validates:
-                counts = choose_second_opinion(model, tiles, self.place)
+                chosen = choose_second_opinion(model, tiles, self.place)
             else:
-                counts = self.plan.second_opinion or 0.0
-                model.neighbours.counts.fill_(counts)
+                model.neighbours.take(chosen)
         if self.place.rank == 0:
             save_model(self.plan.attempt / FINAL, model, self.plan.card)
-        return counts
+        return chosen
 
-    def _hand_over(self, second_opinion: float) -> None:
+    def _hand_over(self, second_opinion: SecondOpinion) -> None:
         progress = self.progress
         epochs = progress.epoch - 1
         final = self.plan.attempt / FINAL
@@ -285,7 +285,7 @@ class Training:
             "seconds": progress.seconds,
             "wait_share": self.waited_s / max(progress.seconds - self.seconds_before, 1e-9),
             "in_training_ndcg10": progress.best,
-            "second_opinion": second_opinion,
+            "second_opinion": asdict(second_opinion),
             "repeated": (self.steps_per_epoch * self.rows_per_step - self.wanted[0]) * epochs,
             "mean_travel": self.feed.passes.mean_travel(),
             "ranks": self.place.num_ranks,

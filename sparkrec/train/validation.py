@@ -1,7 +1,9 @@
 """Validation in training: the held-out items of some users, ranked among all items, the ranks sharing the users."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, groupby
+from operator import attrgetter
 
 import fsspec
 import numpy as np
@@ -13,6 +15,7 @@ from torch import Tensor
 from sparkrec.evaluate.cases import CASE_COLUMNS, Cases, case_opinions, case_states, cases_of
 from sparkrec.evaluate.gains import ndcg_at
 from sparkrec.evaluate.ranks import full_ranks
+from sparkrec.models.neighbours import Opinions, SecondOpinion
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.train.feed import FileSet
 from sparkrec.train.place import Place
@@ -50,28 +53,36 @@ def read_tiles(files: FileSet, model: SequenceModel, num_users: int, by_steps: b
 
 
 def validate(model: SequenceModel, tiles: list[Tile], place: Place) -> float:
-    """Return NDCG@10 over all ranks' cases, full ranking; the same number on every rank."""
-    return validate_opinions(model, tiles, place, [None])[0]
+    """Return NDCG@10 over all ranks' cases, full ranking, without a second opinion; the same number on every rank."""
+    return validate_opinions(model, tiles, place, ())[0]
 
 
 def validate_opinions(
-    model: SequenceModel, tiles: list[Tile], place: Place, tried: Sequence[float | None]
+    model: SequenceModel, tiles: list[Tile], place: Place, tried: Sequence[SecondOpinion]
 ) -> list[float]:
-    """Return the same for each of what the second opinion may count, None for what it counts as it is; users are
-    encoded once for all of them. The model is left with the last."""
+    """Return the same, and then that with each of the second opinions; items are scored once for all of them. The model
+    is left with the last."""
     model.eval()
-    gain_N, num_cases = np.zeros(len(tried)), 0
+    gain_N, num_cases = np.zeros(1 + len(tried)), 0
     with torch.inference_mode():
         item_matrix_VD = model.item_matrix()
         for tile in tiles:
-            state_CD = case_states(model, tile.rows, tile.cases)
-            for number, counts in enumerate(tried):
-                if model.neighbours is not None and counts is not None:
-                    model.neighbours.counts.fill_(counts)
-                gain_N[number] += _gain(_scores(model, tile, state_CD, item_matrix_VD), tile.cases)
+            score_CV = _scores(model, tile, item_matrix_VD)
+            with_opinions = (opinions.added_to(score_CV) for opinions in _opinions(model, tile, tried))
+            gain_N += [_gain(one_CV, tile.cases) for one_CV in chain([score_CV], with_opinions)]
             num_cases += len(tile.cases.row_C)
     gains, nums = zip(*place.gather((gain_N.tolist(), num_cases)), strict=True)
     return [sum(of_ranks) / max(sum(nums), 1) for of_ranks in zip(*gains, strict=True)]
+
+
+def _opinions(model: SequenceModel, tile: Tile, tried: Sequence[SecondOpinion]) -> Iterator[Opinions]:
+    """Yield what each adds in a tile; those that fade alike are found once."""
+    for fades, alike in groupby(tried, attrgetter("fades")):
+        assert model.neighbours is not None
+        model.neighbours.take(SecondOpinion(1.0, fades))
+        opinions = case_opinions(model, tile.rows, tile.cases)
+        assert opinions is not None
+        yield from (opinions.times(one.counts) for one in alike)
 
 
 def _gain(score_CV: Tensor, cases: Cases) -> float:
@@ -79,8 +90,10 @@ def _gain(score_CV: Tensor, cases: Cases) -> float:
     return float(ndcg_at(cases.sought.case_P.cpu().numpy(), rank_P.cpu().numpy(), len(cases.row_C), 10).sum())
 
 
-def _scores(model: SequenceModel, tile: Tile, state_CD: Tensor, item_matrix_VD: Tensor) -> Tensor:
-    """Return (C, V). Of pairs only CANDIDATES are scored, as `recommend` does it: all would cost more than training."""
+def _scores(model: SequenceModel, tile: Tile, item_matrix_VD: Tensor) -> Tensor:
+    """Return (C, V), without a second opinion. Of pairs only CANDIDATES are scored, as `recommend` does it: all would
+    cost more than training."""
+    state_CD = case_states(model, tile.rows, tile.cases)
     if model.scores_pairs:
         return model.best_pair_scores(state_CD, item_matrix_VD, CANDIDATES)
-    return model.scores(state_CD, item_matrix_VD, case_opinions(model, tile.rows, tile.cases))
+    return model.scores(state_CD, item_matrix_VD)
