@@ -18,7 +18,7 @@ from sparkrec.train.launch import in_words, train_or_reuse
 from sparkrec.train.logbook import tell_mlflow
 from sparkrec.train.neighbours import neighbours_of
 from sparkrec.train.plan import pin_training_set
-from sparkrec.window.held_out import popularity_by_split
+from sparkrec.window.held_out import lately_by_split, popularity_by_split
 from sparkrec.window.laws import known_mask
 from sparkrec.window.made_with import check_made_with
 
@@ -33,10 +33,11 @@ def main(run: Run) -> None:
     items = with_events(lake.read(ITEMS), known.item_days)
     counts = count_by_index(items, known.item_days, run.date)
     popularity = popularity_by_split(known, counts, items, run.date, settings.window)
+    lately = lately_by_split(known, items, run.date, settings.window)
     least, categories = settings.window.min_item_events, categories_by_index(items, len(counts))
     attributes = attributes_of(items, known_mask(popularity["validation"], least), settings.train.attributes)
     neighbours = neighbours_of(windows, training_set.train.num_targets, len(counts), settings.train.num_neighbours)
-    vocabulary = vocabulary_of(popularity["validation"], categories, attributes, neighbours, least)
+    vocabulary = vocabulary_of(popularity["validation"], categories, attributes, neighbours, lately, least)
     models = lake.read_or_empty(MODELS)
     champion = last_published(lake, models, run.date)
     plan = plan_training(
@@ -44,10 +45,10 @@ def main(run: Run) -> None:
     )
 
     published, told = train_or_reuse(
-        run.spark, plan, vocabulary, vocabulary_of(counts, categories, attributes, neighbours, least)
+        run.spark, plan, vocabulary, vocabulary_of(counts, categories, attributes, neighbours, lately, least)
     )
     contestants = contest.with_champion({plan.card.model_version: plan.folder}, champion, contest.CHAMPION)
-    sums = sums_of_held_out(windows, contest.gate_of(contestants, popularity, settings))
+    sums = sums_of_held_out(windows, contest.gate_of(contestants, popularity, lately, settings))
     figures = figures_by_split(summed(sums), plan.card.model_version)
     tell_mlflow(plan, told, figures)
     candidate = model_row(run.spark, published, run.date, settings, lake.versions_read, figures, now())

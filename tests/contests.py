@@ -45,6 +45,7 @@ def contest(models: dict[str, str], cases_per_row: int = 1, drawn: int = 0, tile
     return Contest(
         models=models,
         popularity={"popular": {"test": counts, "validation": counts + 1}},
+        lately={},
         slices=without_categories(counts),
         protocols={"leave_one_out_full": 0} | ({f"leave_one_out_sampled_{drawn}": drawn} if drawn else {}),
         cases_per_row=cases_per_row,

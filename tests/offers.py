@@ -27,6 +27,8 @@ KNOWN = 35
 TOP_N = 5
 DATE = day("1970-01-01")
 """Pasts begin at the beginning of time."""
+LATELY_V = np.arange(VOCABULARY) * 5 % 7
+"""Events of the last days, for models that count them."""
 RULE_TYPES = {"string": pl.String, "int": pl.Int32, "date": pl.Date}
 Row = dict[str, object]
 
@@ -50,6 +52,12 @@ def model_of_two_opinions() -> SequenceModel:
         built.neighbours.next_VK[2:, place] = (2 + (items - 2 + step) % (VOCABULARY - 2)).int()
         built.neighbours.weight_VK[2:, place] = 1.0 + (items * step) % 5
     built.neighbours.counts.fill_(6.0)
+    return built
+
+
+def model_that_counts_what_is_popular_lately() -> SequenceModel:
+    built = model_of_two_opinions()
+    built.lately.fill_(1.5)
     return built
 
 
@@ -86,7 +94,7 @@ def offer_for(
     all_time_V = np.arange(VOCABULARY)
     effects = effects_of(rules() if night_rules is None else night_rules, items)
     category_V = np.array([-1, -1, *(n % 3 for n in range(2, VOCABULARY))])
-    return make_offer(model, items, effects, category_V, recent_V, all_time_V)
+    return make_offer(model, items, effects, category_V, recent_V, all_time_V, LATELY_V)
 
 
 def people(
@@ -138,6 +146,7 @@ def brute_force(past: Sequence[int], model: SequenceModel, out: Sequence[int] = 
         opinions = model.opinions(item_BL)
         if opinions is not None:
             score_V = score_V + opinions.of(torch.arange(len(score_V))[None])[0]
+        score_V = score_V + model.lately * torch.from_numpy(LATELY_V).float().log1p()
         scores = score_V.tolist()
     offered = [item for item in range(2, KNOWN) if item not in out]
     return [(item, scores[item]) for item in sorted(offered, key=lambda item: (-scores[item], item))]

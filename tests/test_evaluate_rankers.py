@@ -71,17 +71,22 @@ class Pairs(Small):
 
 
 def rows(how: HeldOut = LAST_ITEMS) -> pa.RecordBatch:
+    return of_split(cut(how), "test")
+
+
+def cut(how: HeldOut) -> pa.RecordBatch:
     rng = np.random.default_rng(3)
     sizes = rng.integers(3, 14, 60)
     pasts = [rng.integers(2, SIZE + 20, size).tolist() for size in sizes]
     minutes = [np.sort(rng.integers(0, 30, size)).tolist() for size in sizes]
     plan = CutPlan(DAY, LENGTH, LENGTH, 1, 7, how)
-    windows = cut_windows(histories(*pasts, minutes=minutes), plan, catalogue(SIZE + 20))
-    return of_split(windows, "test")
+    return cut_windows(histories(*pasts, minutes=minutes), plan, catalogue(SIZE + 20))
 
 
-def plain(model: SequenceModel, tile: pa.RecordBatch, cases: Cases, drawn_CM: Tensor) -> tuple[Tensor, Tensor]:
-    score_CV = model.scores(case_states(model, tile, cases), opinions=case_opinions(model, tile, cases))
+def plain(
+    model: SequenceModel, tile: pa.RecordBatch, cases: Cases, drawn_CM: Tensor, added_V: Tensor | float = 0.0
+) -> tuple[Tensor, Tensor]:
+    score_CV = model.scores(case_states(model, tile, cases), opinions=case_opinions(model, tile, cases)) + added_V
     score_P = scores_at(score_CV, cases.sought.case_P, cases.sought.item_P)
     case_C1 = torch.arange(len(score_CV))[:, None]
     of_drawn = drawn_ranks(score_P, scores_at(score_CV, case_C1, drawn_CM), cases.sought)
@@ -107,6 +112,26 @@ def test_ranks_among_the_best_items_are_those_among_all_up_to_the_last_cut_off(
     assert torch.equal(found_P[is_near_P], full_P[is_near_P]) and is_near_P.any()
     assert (found_P[~is_near_P] > num_best).all() and (num_best == 500 or not is_near_P.all())
     assert (found_P == NO_RANK).any(), "an item the model does not know, for one"
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_what_was_popular_before_each_split_is_added_where_the_model_counts_it(split: str) -> None:
+    model = with_neighbours(Small())
+    model.vector_VD = torch.randn(SIZE, WIDTH, generator=torch.Generator().manual_seed(4))  # sums are rounded: no ties
+    model.lately.fill_(2.0)
+    rng = np.random.default_rng(6)
+    lately = {name: rng.integers(0, 50, SIZE + 20) for name in ("validation", "test")}
+    tile = of_split(cut(HeldOut("date", None, 10 * MINUTE, 20 * MINUTE)), split)
+    cases = cases_of(tile, by_steps=False)
+    drawn_CM = torch.from_numpy(rng.integers(2, SIZE + 20, (len(cases.row_C), 40)))
+    added_V = 2 * torch.from_numpy(lately[split][:SIZE]).float().log1p()
+    full_P, of_drawn_P = plain(model, tile, cases, drawn_CM, added_V)
+    found_P, found_drawn_P = ranker_of(model, SIZE, len(cases.row_C), lately).ranks(tile, cases, [None, drawn_CM])
+    assert torch.equal(found_P, full_P) and torch.equal(found_drawn_P, of_drawn_P)
+    without_P, _ = plain(model, tile, cases, drawn_CM)
+    assert not torch.equal(full_P, without_P)
+    model.lately.fill_(0.0)
+    assert torch.equal(ranker_of(model, SIZE, len(cases.row_C), lately).ranks(tile, cases, [None])[0], without_P)
 
 
 def test_a_model_that_scores_pairs_is_ranked_by_these_scores() -> None:

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from sparkrec.models.best import Finder, vectors_of
-from sparkrec.models.neighbours import FADES, LEAST, OWN_AT_MOST, Neighbours, SecondOpinion
+from sparkrec.models.neighbours import LEAST, OWN_AT_MOST, Neighbours
+from sparkrec.models.second_opinion import FADES
 
 A, B, C, D, E, BEYOND = 2, 3, 4, 5, 6, 7
 NEWEST = 20
@@ -39,10 +40,11 @@ def test_the_neighbours_of_the_newest_items_add_to_scores_less_the_older_the_ite
 
 def test_how_much_older_events_count_and_how_many_of_them_is_one_number() -> None:
     by = neighbours()
-    by.take(SecondOpinion(6.0, 0.5))
+    by.counts.fill_(6.0)
+    by.fades.fill_(0.5)
     assert (by.newest(50), by.newest(5)) == (7, 5)
     assert added(A, D, B, by=by) == {B: pytest.approx(6 * 3 / 4 / (2 + 1 / 4)), C: 6.0}
-    by.take(SecondOpinion(6.0, 1.0))
+    by.fades.fill_(1.0)
     assert added(A, *[D] * NEWEST, B, by=by) == {B: pytest.approx(6 * 3 / (2 + 1)), C: 6.0}
 
 

@@ -23,6 +23,7 @@ from tests.offers import (
     items_of,
     lists,
     model_of_two_opinions,
+    model_that_counts_what_is_popular_lately,
     offer_for,
     people,
     rules,
@@ -31,8 +32,10 @@ from tests.offers import (
 )
 from tests.running import day
 
+MODELS = (small_model, model_of_two_opinions, model_that_counts_what_is_popular_lately)
 
-@pytest.fixture(scope="module", params=[small_model, model_of_two_opinions])
+
+@pytest.fixture(scope="module", params=MODELS)
 def model(request: pytest.FixtureRequest) -> SequenceModel:
     made: SequenceModel = request.param()
     return made

@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 
 from sparkrec.config import load_settings
 from sparkrec.errors import SparkrecError
-from sparkrec.models.neighbours import SecondOpinion
 from sparkrec.models.registry import build_model
+from sparkrec.models.second_opinion import SecondOpinion
 from sparkrec.models.shape import ModelShape
 from sparkrec.models.store import Card, load_model, save_model
 from sparkrec.train.candidate import plan_training, refit_of

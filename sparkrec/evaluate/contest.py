@@ -30,6 +30,9 @@ class Contest:
     """Folders by name; the first is compared with all others and with most-popular, pairwise."""
     popularity: Mapping[str, Mapping[str, Ints]]
     """By name of a most-popular and by split: events by item index that may be known before the targets, (V,)."""
+    lately: Mapping[str, Ints]
+    """By split: events of the last days before the targets, (V,), for models that count them; nothing where targets lie
+    in no common period."""
     slices: Slices
     protocols: Mapping[str, int]
     """By name how many items are drawn to rank among, 0 for all items."""
@@ -64,7 +67,9 @@ class Contest:
     def by_model(self) -> list[Ranker]:
         """Return what ranks by the models, with the weights of all in memory."""
         tile_cases = self.tile_rows * self.cases_per_row
-        return [ranker_of(load_model(folder), max(self.top_k), tile_cases) for folder in self.models.values()]
+        return [
+            ranker_of(load_model(folder), max(self.top_k), tile_cases, self.lately) for folder in self.models.values()
+        ]
 
     def by_popularity(self, split: str) -> list[Ranker]:
         """Return what ranks by most-popular, of each kind."""
@@ -90,18 +95,21 @@ def contest_of(
     evaluate, window = settings.evaluate, settings.window
     drawn = [0, evaluate.drawn_items] if evaluate.drawn_items else [0]
     return replace(
-        gate_of(models, popularity, settings),
+        gate_of(models, popularity, lately, settings),
         popularity={POPULAR: popularity} | ({POPULAR_LATELY: lately} if lately else {}),
         slices=slices_of(popularity["test"], items, evaluate.categories),
         protocols={protocol_of(window, num): num for num in drawn},
     )
 
 
-def gate_of(models: Mapping[str, Path], popularity: Mapping[str, Ints], settings: Settings) -> Contest:
+def gate_of(
+    models: Mapping[str, Path], popularity: Mapping[str, Ints], lately: Mapping[str, Ints], settings: Settings
+) -> Contest:
     """Return the contest in the ranking among all items alone, without categories."""
     return Contest(
         models={name: str(folder) for name, folder in models.items()},
         popularity={POPULAR: popularity},
+        lately=lately,
         slices=without_categories(popularity["test"]),
         protocols={protocol_of(settings.window): 0},
         cases_per_row=settings.window.length if settings.window.held_out == "sessions" else 1,

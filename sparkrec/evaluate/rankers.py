@@ -4,7 +4,7 @@ C cases   P things to be found   X items that do not compete   K items that the 
 M items drawn   D width   V vocabulary size
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import pyarrow as pa
@@ -14,6 +14,7 @@ from torch import Tensor
 from sparkrec.evaluate.cases import Cases, case_opinions, case_states
 from sparkrec.evaluate.ranks import SharedScores, Sought, drawn_ranks, full_ranks, ranks_after, scores_at, shared_ranks
 from sparkrec.models.best import Finder, coarse_numbers, vectors_of
+from sparkrec.models.lately import scored_items, scored_states
 from sparkrec.models.neighbours import Opinions
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.sequences import Ints
@@ -36,16 +37,24 @@ class InnerProducts:
     them score at least as much as a target, those that do are all there are.
     """
 
-    def __init__(self, model: SequenceModel, num_best: int, tile_cases: int) -> None:
+    def __init__(
+        self, model: SequenceModel, num_best: int, tile_cases: int, lately: Mapping[str, Ints] | None = None
+    ) -> None:
+        """In: lately: by split, see `Contest`."""
         self.model, self.num_best = model, num_best
+        self.splits = list(lately or ())
         item_K = model.can_score.nonzero().flatten()
         self.place_V = torch.full((len(model.can_score),), NOWHERE).index_put((item_K,), torch.arange(len(item_K)))
-        self.exact_KD = _numbers(model.item_matrix().float()[item_K])
+        events = [torch.from_numpy(events_V) for events_V in (lately or {}).values()]
+        self.exact_KD = _numbers(scored_items(model, item_K, events))
         numbers = coarse_numbers("auto", self.exact_KD.device)
         self.finder = Finder(vectors_of(self.exact_KD), tile_cases, numbers)
 
     def ranks(self, tile: pa.RecordBatch, cases: Cases, drawn: Sequence[Tensor | None]) -> list[Tensor]:
-        state_CD, sought = _numbers(case_states(self.model, tile, cases).float()), cases.sought
+        sought = cases.sought
+        number = self.splits.index(tile.column("split")[0].as_py()) if self.model.lately else 0
+        asked_CD = scored_states(self.model, case_states(self.model, tile, cases), number, len(self.splits))
+        state_CD = _numbers(asked_CD)
         opinions = case_opinions(self.model, tile, cases)
         score_P = self._scores(state_CD, sought.case_P, sought.item_P)
         if opinions is not None:
@@ -127,9 +136,9 @@ class Popularity:
         ]
 
 
-def ranker_of(model: SequenceModel, num_best: int, tile_cases: int) -> Ranker:
-    """Return what ranks by the model."""
-    return PairScores(model) if model.scores_pairs else InnerProducts(model, num_best, tile_cases)
+def ranker_of(model: SequenceModel, num_best: int, tile_cases: int, lately: Mapping[str, Ints] | None = None) -> Ranker:
+    """Return what ranks by the model. In: lately: by split, see `Contest`."""
+    return PairScores(model) if model.scores_pairs else InnerProducts(model, num_best, tile_cases, lately)
 
 
 def _numbers(values: Tensor) -> Tensor:

@@ -15,24 +15,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from sparkrec.models.second_opinion import FADES
 from sparkrec.tables import PAD
 
-FADES = 0.8
-"""How much each event counts of the one after it, unless validation says otherwise."""
 LEAST = 0.0125
 """Events that count less than this of the newest one are not looked at."""
 OWN_AT_MOST = 2.0
 """What an item of the past adds to itself, at most, of what the best neighbour adds."""
-
-
-@dataclass(frozen=True)
-class SecondOpinion:
-    """How much neighbours count."""
-
-    counts: float = 0.0
-    """What the best neighbour of a past adds to its score, in units of logits."""
-    fades: float = FADES
-    """How much each event of a past counts of the one after it; 1 is all the same."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +81,6 @@ class Neighbours(nn.Module):
         self.register_buffer("weight_VK", torch.zeros(vocabulary_size, num_neighbours))
         self.register_buffer("counts", torch.zeros(()))
         self.register_buffer("fades", torch.tensor(FADES))
-
-    def take(self, opinion: SecondOpinion) -> None:
-        """Let neighbours count so much."""
-        self.counts.fill_(opinion.counts)
-        self.fades.fill_(opinion.fades)
 
     def newest(self, num_events: int) -> int:
         """Return how many of so many events count, the newest ones."""

@@ -16,6 +16,7 @@ from sparkrec.models.heads import NEXT_ACTION, OWN_ACTION, PURCHASE, ActionHead,
 from sparkrec.models.initial import SPREAD
 from sparkrec.models.items import Items
 from sparkrec.models.neighbours import Neighbours, Opinions
+from sparkrec.models.second_opinion import SecondOpinion
 from sparkrec.models.shape import ModelShape
 from sparkrec.tables import FIRST_ITEM, PAD
 
@@ -60,6 +61,8 @@ class SequenceModel(nn.Module):
     """Whether the best items by inner product are put in order by `pair_scores`."""
 
     is_known_V: Tensor
+    lately: Tensor
+    """See `SecondOpinion`. What ranks adds it, `scores` does not."""
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
@@ -77,6 +80,7 @@ class SequenceModel(nn.Module):
             {name: ActionHead(self.state_width, shape) for name in (NEXT_ACTION, OWN_ACTION) if name in shape.heads}
         )
         self.register_buffer("is_known_V", torch.zeros(shape.vocabulary_size, dtype=torch.bool))
+        self.register_buffer("lately", torch.zeros(()))
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -142,6 +146,13 @@ class SequenceModel(nn.Module):
     def has_opinions(self) -> bool:
         """Whether `opinions` adds anything."""
         return self.neighbours is not None and bool(self.neighbours.counts)
+
+    def take(self, opinion: SecondOpinion) -> None:
+        """Let the second opinion count so much."""
+        self.lately.fill_(opinion.lately)
+        if self.neighbours is not None:
+            self.neighbours.counts.fill_(opinion.counts)
+            self.neighbours.fades.fill_(opinion.fades)
 
     def opinions(self, item_BL: Tensor) -> Opinions | None:
         """Return what is added to inner products for pasts that end at the last position; None for nothing."""

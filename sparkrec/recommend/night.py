@@ -23,6 +23,7 @@ from sparkrec.recommend.left_out import cutoffs
 from sparkrec.recommend.offer import Offer, make_offer, write_offer
 from sparkrec.recommend.rules import REFUSALS, Effects, effects_of
 from sparkrec.tables import RECOMMENDATIONS
+from sparkrec.window.held_out import LATELY_DAYS
 
 SCORED = "_scored"
 """Folder of lists that are not published yet, by date. It outlives a killed or refused run."""
@@ -48,7 +49,10 @@ def offer_of(
     listed = pl.DataFrame(pl.from_arrow(rows)).sort("item_idx")
     effects = effects_of(rules, listed)
     categories = categories_by_index(items, len(all_time))
-    offer = make_offer(load_model(model["path"]), listed, effects, categories, recent, all_time)
+    scorer, lately = load_model(model["path"]), np.zeros_like(all_time)
+    if scorer.lately:
+        lately = count_by_index(items, known.item_days, run_date, LATELY_DAYS)
+    offer = make_offer(scorer, listed, effects, categories, recent, all_time, lately)
     return offer, refusals_of(effects), effects.items_by_rule
 
 
@@ -103,6 +107,7 @@ def _offer_hash(offer: Offer, settings: Settings) -> str:
         offer.refusal_SI[:, :num],
         offer.cap_SI[:, :num],
         offer.categories_I[:num] if by_category else np.zeros(0),
+        offer.lately_I[:num],
     )
 
 

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from sparkrec.errors import SparkrecError
 from sparkrec.models.best import Vectors, vectors_of
+from sparkrec.models.lately import scored_items
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.recommend.rules import NO_CAP, Effects
 from sparkrec.sequences import Ints, look_up
@@ -56,6 +57,8 @@ class Offer:
     recent_I: Ints
     """Events of the last days; `all_time_I` likewise of all time."""
     all_time_I: Ints
+    lately_I: Ints
+    """Events of the days that the model counts, which `vectors` know of; zeros where it counts none."""
 
     @property
     def num_scored(self) -> int:
@@ -83,10 +86,12 @@ def make_offer(
     categories_V: Ints,
     recent_V: Ints,
     all_time_V: Ints,
+    lately_V: Ints,
 ) -> Offer:
     """Return what is on offer: items that some segment is not refused.
 
-    In   items: item_idx, item_id, in the order of `effects`. A row is one item.
+    In   items: item_idx, item_id, in the order of `effects`. A row is one item. lately_V: events of the days that
+         the model counts, if it does.
     """
     item_idxs = items["item_idx"].to_numpy().astype(np.int64)
     is_offered = (effects.refusal_SI == 0).any(axis=0) & (item_idxs >= FIRST_ITEM)
@@ -96,7 +101,8 @@ def make_offer(
     place_V = np.full(len(all_time_V), NOWHERE, dtype=np.int64)
     place_V[chosen_I] = np.arange(len(chosen_I))
     with torch.inference_mode():
-        exact_KD = model.item_matrix().float()[torch.from_numpy(chosen_I[: is_scored.sum()])].contiguous()
+        scored_K = torch.from_numpy(chosen_I[: is_scored.sum()])
+        exact_KD = scored_items(model, scored_K, [torch.from_numpy(lately_V)]).contiguous()
         if not torch.isfinite(exact_KD).all():
             raise SparkrecError("the model has item vectors that are not numbers; train it again (make train)")
         vectors = vectors_of(exact_KD)
@@ -112,6 +118,7 @@ def make_offer(
         cap_SI=torch.from_numpy(effects.cap_SI[:, rows]),
         recent_I=recent_V[chosen_I],
         all_time_I=all_time_V[chosen_I],
+        lately_I=lately_V[chosen_I],
     )
 
 
@@ -151,7 +158,7 @@ def _by_index(items: pl.DataFrame, vocabulary_size: int) -> pa.Array:
     return items["item_id"].to_arrow().cast(pa.string()).take(pa.array(row_V, mask=row_V < 0))
 
 
-_NUMBERS = ("item_idxs_I", "categories_I", "place_V", "category_V", "recent_I", "all_time_I")
+_NUMBERS = ("item_idxs_I", "categories_I", "place_V", "category_V", "recent_I", "all_time_I", "lately_I")
 
 
 def _tensors(offer: Offer) -> dict[str, Tensor]:

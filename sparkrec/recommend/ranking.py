@@ -77,7 +77,7 @@ class Ranking:
             score_BM,
             torch.from_numpy(self.offer.categories_I)[there_BM].to(self.device),
             self.offer.cap_SI[segment_B.cpu().unsqueeze(1), there_BM].to(self.device),
-            self.finder.vectors.exact_KD[place_BM.clamp(min=0)] if by_vector else None,
+            self.finder.vectors.exact_KD[place_BM.clamp(min=0)][..., : self.model.state_width] if by_vector else None,
         )
 
     def _rerank(self, state_BD: Tensor, place_BM: Tensor) -> tuple[Tensor, Tensor]:

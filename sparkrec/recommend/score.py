@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from sparkrec.config.settings import RecommendSettings
+from sparkrec.models.lately import scored_states
 from sparkrec.models.sequence_model import USER, SequenceModel
 from sparkrec.recommend.device import device_of
 from sparkrec.recommend.fallback import Ladder, last_category
@@ -102,7 +103,7 @@ class Scorer:
                 out_user_of, out_place_of, segment_B = map(self._on_device, (row, out, segment_U[placed]))
                 placed_BL = inputs["item_idxs"][: len(users)][is_placed_B]
                 added = added_to(self.model.opinions(placed_BL), self.place_V, self.offer.num_scored)
-                tile = Tile(state_BD, out_user_of, out_place_of, segment_B, added)
+                tile = Tile(scored_states(self.model, state_BD), out_user_of, out_place_of, segment_B, added)
                 score_BN, place_BN = self.ranking.lists_of(tile)
                 lists.score_UN[placed], lists.place_UN[placed] = score_BN.cpu().numpy(), place_BN.cpu().numpy()
             if self.model.purchase is not None:

@@ -18,6 +18,7 @@ from sparkrec.evaluate.cases import held_out_inputs, matrix
 from sparkrec.evaluate.gains import ndcg_at
 from sparkrec.lake import Lake
 from sparkrec.models.best import vectors_of
+from sparkrec.models.lately import scored_items, scored_states
 from sparkrec.models.published import evaluated
 from sparkrec.models.store import has_model, load_model
 from sparkrec.recommend.device import device_of
@@ -57,8 +58,10 @@ def cost_of_variety(lake: Lake, plan: GroupPlan) -> dict[str, float]:
 def _with_its_vectors(plan: GroupPlan) -> GroupPlan:
     """Return the plan with an offer that has the vectors of the plan's own model."""
     offer = read_offer(plan.offer_folder)
-    items_K = torch.from_numpy(offer.item_idxs_I[: offer.num_scored])
-    exact_KD = load_model(plan.model_folder).item_matrix().detach().float()[items_K].contiguous()
+    item_K = torch.from_numpy(offer.item_idxs_I[: offer.num_scored])
+    lately_V = torch.zeros(len(offer.place_V), dtype=torch.long)
+    lately_V[item_K] = torch.from_numpy(offer.lately_I[: offer.num_scored])
+    exact_KD = scored_items(load_model(plan.model_folder), item_K, [lately_V]).detach().contiguous()
     if torch.equal(exact_KD, offer.vectors.exact_KD):
         return plan
     folder = f"{plan.offer_folder}-evaluated"
@@ -97,7 +100,7 @@ def tile_gains(rows: pa.RecordBatch, offer: Offer, rankings: list[Ranking], sett
     inputs = held_out_inputs(rows, model)
     place_V = torch.from_numpy(offer.place_V).to(device)
     tile = Tile(
-        model.last_state(inputs).float(),
+        scored_states(model, model.last_state(inputs)),
         torch.from_numpy(user[is_out]).to(device),
         torch.from_numpy(place[is_out]).to(device),
         torch.zeros(len(rows), dtype=torch.long, device=device),

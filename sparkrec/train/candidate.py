@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 
+import numpy as np
 import torch
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -12,9 +13,9 @@ from pyspark.sql import functions as F
 from sparkrec.config import Settings
 from sparkrec.config.load import chosen_settings, settings_hash
 from sparkrec.config.train_settings import TrainSettings
-from sparkrec.models.neighbours import SecondOpinion
 from sparkrec.models.published import evaluated
 from sparkrec.models.registry import LEARNT
+from sparkrec.models.second_opinion import SecondOpinion
 from sparkrec.models.shape import ModelShape
 from sparkrec.models.store import REFIT, Card
 from sparkrec.sequences import Ints
@@ -125,11 +126,20 @@ def refit_of(plan: TrainPlan, epochs: int, second_opinion: SecondOpinion) -> Tra
 
 
 def vocabulary_of(
-    counts: Ints, categories: Ints, attributes: Attributes, neighbours: NeighbourLists, min_item_events: int
+    counts: Ints,
+    categories: Ints,
+    attributes: Attributes,
+    neighbours: NeighbourLists,
+    lately: Mapping[str, Ints],
+    min_item_events: int,
 ) -> Vocabulary:
-    """Return what training knows of every item. In: events and category by item index, (V,)."""
+    """Return what training knows of every item.
+
+    In   counts, categories: events and category by item index, (V,). lately: see `lately_by_split`.
+    """
     known = known_mask(counts, min_item_events)
-    about_items = (attributes.numbers_VA, attributes.keys, neighbours.next_VK, neighbours.weight_VK)
+    events_lately = lately.get("validation", np.zeros(0, dtype=np.int64))
+    about_items = (attributes.numbers_VA, attributes.keys, neighbours.next_VK, neighbours.weight_VK, events_lately)
     vectors = (counts, known, categories, *about_items)
     return Vocabulary(*(torch.from_numpy(values) for values in vectors))
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from sparkrec.models.item_knn import ItemKNN, least_of
 from sparkrec.models.mf import CONFIDENCE, MF, REGULARISATION
-from sparkrec.models.neighbours import SecondOpinion
 from sparkrec.models.popular import Popular
+from sparkrec.models.second_opinion import SecondOpinion
 from sparkrec.models.store import save_model
 from sparkrec.tables import FIRST_ITEM, PAD
 from sparkrec.train.feed import FileSet

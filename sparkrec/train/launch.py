@@ -13,8 +13,8 @@ from pyspark.ml.torch.distributor import TorchDistributor
 from pyspark.sql import SparkSession
 
 from sparkrec.errors import SparkrecError
-from sparkrec.models.neighbours import SecondOpinion
 from sparkrec.models.registry import LEARNT
+from sparkrec.models.second_opinion import SecondOpinion
 from sparkrec.models.store import has_model
 from sparkrec.session import is_local
 from sparkrec.spark_errors import cause_of

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sparkrec.config.train_settings import TrainSettings
 from sparkrec.errors import RefusedError, SparkrecError
-from sparkrec.models.neighbours import SecondOpinion
+from sparkrec.models.second_opinion import SecondOpinion
 from sparkrec.models.shape import ModelShape
 from sparkrec.models.store import Card
 from sparkrec.spark_errors import cause_of
@@ -61,6 +61,8 @@ class Vocabulary:
     next_items: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int32))
     """Neighbours of the item, padded, (V, K)."""
     next_weights: Tensor = field(default_factory=lambda: torch.zeros(0, 0))
+    lately: Tensor = field(default_factory=lambda: torch.zeros(0))
+    """Events in the days before what is validated on; none where that is of no period."""
 
     @property
     def attributes_hash(self) -> str:
@@ -91,7 +93,7 @@ class TrainPlan:
     fixed_epochs: int | None = None
     """Train so many epochs and keep the last: a refit on all windows has nothing left to validate on."""
     second_opinion: SecondOpinion | None = None
-    """How much neighbours count; None chooses it on validation."""
+    """What counts beside the model's own scores; None chooses it on validation."""
     by_steps: bool = False
     """Whether every target of a validation row is to be found, not what the row as a whole holds out."""
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from sparkrec.errors import SparkrecError
-from sparkrec.models.neighbours import SecondOpinion
 from sparkrec.models.numbers import multiplies_bfloat16
+from sparkrec.models.second_opinion import SecondOpinion
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.models.store import read_model, save_model
 from sparkrec.tables import PAD
@@ -53,7 +53,7 @@ class Training:
         self.optimizer = torch.optim.AdamW(self.model.parameters(), weight_decay=self.settings.weight_decay, fused=True)
         self.average = Average(self.model, self.settings.average)
         self.objective = Objective(self.settings, vocabulary, plan.popularity_power, place.device)
-        self.is_known_V = vocabulary.is_known
+        self.is_known_V, self.lately_V = vocabulary.is_known, vocabulary.lately.to(place.device)
         files = plan.training_set.train if plan.fixed_epochs is None else plan.training_set.everything()
         self.batch_size = self.settings.batch_size_per_rank or batch_for(
             files.num_rows, files.num_targets, place.num_ranks
@@ -260,15 +260,13 @@ class Training:
         return self.plan.attempt / f"best-{epoch}"
 
     def _second_opinion(self, tiles: list[Tile]) -> SecondOpinion:
-        """Return how much neighbours count; rank 0 leaves the model with it in the attempt's FINAL."""
+        """Return how much else counts; rank 0 leaves the model with it in the attempt's FINAL."""
         dist.barrier()  # rank 0 has written it
         model = read_model(self._best(self.progress.best_epoch)).to(self.place.device)
         chosen = self.plan.second_opinion or SecondOpinion()
-        if model.neighbours is not None:
-            if self.validates:
-                chosen = choose_second_opinion(model, tiles, self.place)
-            else:
-                model.neighbours.take(chosen)
+        if self.validates and not model.scores_pairs:
+            chosen = choose_second_opinion(model, tiles, self.lately_V, self.place)
+        model.take(chosen)
         if self.place.rank == 0:
             save_model(self.plan.attempt / FINAL, model, self.plan.card)
         return chosen

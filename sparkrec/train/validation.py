@@ -15,7 +15,8 @@ from torch import Tensor
 from sparkrec.evaluate.cases import CASE_COLUMNS, Cases, case_opinions, case_states, cases_of
 from sparkrec.evaluate.gains import ndcg_at
 from sparkrec.evaluate.ranks import full_ranks
-from sparkrec.models.neighbours import Opinions, SecondOpinion
+from sparkrec.models.lately import log_events
+from sparkrec.models.second_opinion import SecondOpinion
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.train.feed import FileSet
 from sparkrec.train.place import Place
@@ -54,35 +55,41 @@ def read_tiles(files: FileSet, model: SequenceModel, num_users: int, by_steps: b
 
 def validate(model: SequenceModel, tiles: list[Tile], place: Place) -> float:
     """Return NDCG@10 over all ranks' cases, full ranking, without a second opinion; the same number on every rank."""
-    return validate_opinions(model, tiles, place, ())[0]
+    return validate_opinions(model, tiles, torch.zeros(0), place, ())[0]
 
 
 def validate_opinions(
-    model: SequenceModel, tiles: list[Tile], place: Place, tried: Sequence[SecondOpinion]
+    model: SequenceModel, tiles: list[Tile], lately_V: Tensor, place: Place, tried: Sequence[SecondOpinion]
 ) -> list[float]:
     """Return the same, and then that with each of the second opinions; items are scored once for all of them. The model
-    is left with the last."""
+    is left with some of them.
+
+    In   lately_V: events of the last days by item index, where any of the opinions counts them.
+    """
     model.eval()
+    log_V = log_events(lately_V)
     gain_N, num_cases = np.zeros(1 + len(tried)), 0
     with torch.inference_mode():
         item_matrix_VD = model.item_matrix()
         for tile in tiles:
             score_CV = _scores(model, tile, item_matrix_VD)
-            with_opinions = (opinions.added_to(score_CV) for opinions in _opinions(model, tile, tried))
+            with_opinions = _with_opinions(model, tile, score_CV, log_V, tried)
             gain_N += [_gain(one_CV, tile.cases) for one_CV in chain([score_CV], with_opinions)]
             num_cases += len(tile.cases.row_C)
     gains, nums = zip(*place.gather((gain_N.tolist(), num_cases)), strict=True)
     return [sum(of_ranks) / max(sum(nums), 1) for of_ranks in zip(*gains, strict=True)]
 
 
-def _opinions(model: SequenceModel, tile: Tile, tried: Sequence[SecondOpinion]) -> Iterator[Opinions]:
-    """Yield what each adds in a tile; those that fade alike are found once."""
+def _with_opinions(
+    model: SequenceModel, tile: Tile, score_CV: Tensor, log_V: Tensor, tried: Sequence[SecondOpinion]
+) -> Iterator[Tensor]:
+    """Yield the scores with each of the opinions; what neighbours that fade alike say is found once."""
     for fades, alike in groupby(tried, attrgetter("fades")):
-        assert model.neighbours is not None
-        model.neighbours.take(SecondOpinion(1.0, fades))
+        model.take(SecondOpinion(1.0, fades))
         opinions = case_opinions(model, tile.rows, tile.cases)
-        assert opinions is not None
-        yield from (opinions.times(one.counts) for one in alike)
+        for one in alike:
+            with_lately_CV = score_CV + one.lately * log_V if one.lately else score_CV
+            yield opinions.times(one.counts).added_to(with_lately_CV) if opinions else with_lately_CV
 
 
 def _gain(score_CV: Tensor, cases: Cases) -> float:
