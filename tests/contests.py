@@ -17,6 +17,7 @@ from sparkrec.evaluate.slices import without_categories
 from sparkrec.job import now
 from sparkrec.lake import Lake
 from sparkrec.models.registry import build_model
+from sparkrec.models.second_opinion import SecondOpinion
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.models.shape import ModelShape
 from sparkrec.models.store import Card, save_model
@@ -67,6 +68,7 @@ def add_model(
     status: str = "candidate",
     held_out: str = "",
     heads: tuple[str, ...] = (),
+    opinion: SecondOpinion | None = None,
     **more: Any,
 ) -> None:
     """Add a model with random weights, as train would leave one."""
@@ -76,6 +78,7 @@ def add_model(
     shape = ModelShape(size, 12, 16, 1, 2, 0.0, heads=heads)
     model = build_model("sasrec", shape)
     model.is_known_V[2:] = True
+    model.take(opinion or SecondOpinion())
     folder = lake.model_root() / version
     told = held_out or held_out_words(WindowSettings())
     save_model(folder, model, Card(version, "sasrec", shape, lake.lineage(ITEMS), told))

@@ -16,6 +16,7 @@ from sparkrec.errors import SparkrecError
 from sparkrec.evaluate.report.gather import gather
 from sparkrec.evaluate.report.heads import TITLES
 from sparkrec.lake import Lake
+from sparkrec.models.second_opinion import SecondOpinion
 from sparkrec.window.held_out import held_out_words
 from tests.contests import add_model
 from tests.nights import DAY, FEW_DRAWN, LENIENT, earlier, run
@@ -150,6 +151,28 @@ def test_heads_have_chances_in_the_lists_figures_beside_what_needs_no_model_and_
         assert of_head["value"].is_finite().all()
     page = (lake / "_reports" / f"2024-03-0{DAY}.html").read_text()
     assert all(title in page for title in (*(title for title, _ in TITLES.values()), "Purchases, given interest"))
+
+
+def test_a_model_for_which_nothing_counts_but_what_is_popular_lately_lists_that_and_is_as_good(
+    spark: SparkSession, lake: Path
+) -> None:
+    by_date = ("--set", "window.held_out=date")
+    held_out = held_out_words(WindowSettings(held_out="date"))
+    run(spark, lake, "window", *by_date)
+    add_model(spark, lake, DAY, "fashionable", held_out=held_out, opinion=SecondOpinion(lately=1e4))
+    run(spark, lake, "recommend", *LENIENT, *by_date)
+    days = table(lake, "item_days").filter(pl.col("event_date") <= date(2024, 3, DAY))
+    events = days.group_by("item_id").agg(pl.col("num_events").sum())
+    lists = table(lake, "recommendations").filter(run_date=date(2024, 3, DAY), source="model")
+    told = lists.join(events, on="item_id", how="left").sort("user_id", "rank")
+    assert set(told["model_version"]) == {"fashionable"}
+    assert (told["score"] / 1e4 - told["num_events"].fill_null(0).log1p()).abs().max() < 0.01
+    run(spark, lake, "evaluate", *FEW_DRAWN, *by_date)
+    found = of_night(lake).filter(slice="all", metric="ndcg", k=20, against="")
+    for protocol in ("by_date_full", "by_date_sampled_20"):
+        values = dict(found.filter(protocol=protocol).select("model_version", "value").iter_rows())
+        assert values["fashionable"] == pytest.approx(values["popular_7_days"], rel=0.05), protocol
+        assert values["fashionable"] >= values["popular_7_days"], "equals are told apart by the model"
 
 
 def test_models_that_may_have_seen_what_they_must_find_are_refused(spark: SparkSession, lake: Path) -> None:

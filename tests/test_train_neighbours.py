@@ -13,15 +13,20 @@ import pytest
 import torch
 from pyspark.sql import SparkSession
 
-from sparkrec.models.neighbours import Neighbours, SecondOpinion
+from sparkrec.evaluate.gains import ndcg_at
+from sparkrec.evaluate.rankers import ranker_of
+from sparkrec.models.neighbours import Neighbours
+from sparkrec.models.second_opinion import SecondOpinion
+from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.models.store import load_model
 from sparkrec.tables import FIRST_ITEM
-from sparkrec.train import neighbours
+from sparkrec.train import neighbours, second_opinion
 from sparkrec.train.neighbours import BACKWARD, FADES, FORWARD, POPULARITY_POWER, REACH, neighbours_of
 from sparkrec.train.place import Place
 from sparkrec.train.rank import train_rank
-from sparkrec.train.second_opinion import TRIED, choose_second_opinion
-from sparkrec.train.validation import read_tiles, validate, validate_opinions
+from sparkrec.train.second_opinion import FAR, LATELY, NEAR, WORTH_IT, choose_second_opinion
+from sparkrec.train.untrained import untrained
+from sparkrec.train.validation import Tile, read_tiles, validate, validate_opinions
 from sparkrec.window.cut import CutPlan, cut_windows
 from tests.boards import SQUARES, VOCABULARY, all_known, changed, checkerboard, plan_for, split
 from tests.pasts import catalogue, histories
@@ -134,23 +139,70 @@ def test_a_second_opinion_counts_as_much_as_validation_says(board: pa.Table, tmp
     assert model.neighbours is not None
     chosen = SecondOpinion(1.0, 0.8)
     assert told["second_opinion"] == asdict(chosen)
-    assert taken_by(model.neighbours) == (1.0, pytest.approx(0.8))
+    assert taken_by(model.neighbours) == pytest.approx([1.0, 0.8])
     assert share_found(plan.folder, board) == 1
 
-    place = Alone(0, 1, torch.device("cpu"))
+    place, nothing = Alone(0, 1, torch.device("cpu")), torch.zeros(0)
     tiles = read_tiles(plan.training_set.validation, model, 1000, False, place)
-    without, *together = validate_opinions(model, tiles, place, TRIED)
+    without, *together = validate_opinions(model, tiles, nothing, place, [*NEAR, *FAR])
     assert without == validate(model, tiles, place)
-    assert TRIED[1] == chosen
+    assert NEAR[1] == chosen
     assert without < together[0] < together[1] == max(together), "the least of those that are best is taken"
     model.neighbours.next_VK[FIRST_ITEM:, 0] = FIRST_ITEM  # a bad neighbour
-    assert choose_second_opinion(model, tiles, place) == SecondOpinion(0.0)
-    assert taken_by(model.neighbours) == (0.0, pytest.approx(0.8))
+    assert choose_second_opinion(model, tiles, nothing, place) == SecondOpinion(0.0)
+    assert taken_by(model.neighbours) == pytest.approx([0.0, 0.8])
 
 
-def taken_by(neighbours: Neighbours | None) -> tuple[float, float]:
+def test_old_events_must_be_worth_what_they_cost(
+    board: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tiles, place = validated(board, tmp_path)
+    found = dict.fromkeys((*NEAR, *FAR), 0.1) | {NEAR[3]: 0.2}
+    for better, chosen in ((0.2 * WORTH_IT - 1e-9, NEAR[3]), (0.2 * WORTH_IT + 1e-9, FAR[2])):
+        told = [0.0, *(found | {FAR[2]: better}).values()]
+        monkeypatch.setattr(second_opinion, "validate_opinions", lambda *_, told=told: told)
+        model.neighbours = Neighbours(VOCABULARY, 1)
+        assert choose_second_opinion(model, tiles, torch.zeros(0), place) == chosen
+        assert taken_by(model.neighbours) == pytest.approx([chosen.counts, chosen.fades])
+
+
+def test_what_is_popular_lately_counts_as_much_as_validation_says(board: pa.Table, tmp_path: Path) -> None:
+    model, tiles, place = validated(board, tmp_path)
+    wanted = torch.cat([tile.cases.sought.item_P for tile in tiles])
+    lately_V = torch.bincount(wanted, minlength=VOCABULARY)
+    tried = [SecondOpinion(lately=lately) for lately in (0.0, *LATELY)]
+    without, *found = validate_opinions(model, tiles, lately_V, place, tried)
+    assert without == found[0] < max(found)
+    chosen = choose_second_opinion(model, tiles, lately_V, place)
+    assert chosen == tried[found.index(max(found))] and float(model.lately) == chosen.lately > 0
+    assert validate(model, tiles, place) == without, "epochs are chosen by the model's own scores"
+    # As evaluate ranks.
+    with torch.inference_mode():
+        ranker = ranker_of(model, 10, 64, {"validation": lately_V.numpy()})
+    gains, num_cases = 0.0, 0
+    for tile in tiles:
+        rows = tile.rows.append_column("split", pa.array(["validation"] * len(tile.rows)))
+        with torch.inference_mode():
+            (rank_P,) = ranker.ranks(rows, tile.cases, [None])
+        gains += ndcg_at(tile.cases.sought.case_P.numpy(), rank_P.numpy(), len(tile.cases.row_C), 10).sum()
+        num_cases += len(tile.cases.row_C)
+    assert gains / num_cases == pytest.approx(max(found))
+    assert choose_second_opinion(model, tiles, torch.zeros(0), place) == SecondOpinion()
+    none_wanted_V = torch.zeros(VOCABULARY)
+    none_wanted_V[0] = 1
+    assert choose_second_opinion(model, tiles, none_wanted_V, place).lately == 0, "the least of equals"
+
+
+def validated(board: pa.Table, folder: Path) -> tuple[SequenceModel, list[Tile], Place]:
+    """Return a model that has learnt nothing, and what it is validated on."""
+    plan, place = plan_for(board, folder), Alone(0, 1, torch.device("cpu"))
+    model = untrained(plan, all_known(), place).eval()
+    return model, read_tiles(plan.training_set.validation, model, 1000, False, place), place
+
+
+def taken_by(neighbours: Neighbours | None) -> list[float]:
     assert neighbours is not None
-    return float(neighbours.counts), float(neighbours.fades)
+    return [float(neighbours.counts), float(neighbours.fades)]
 
 
 @pytest.fixture(scope="module")
