@@ -58,12 +58,8 @@ COLUMNS = (
 def run(data: DataSet, entries: Sequence[Entry], scale: Scale) -> None:
     """Train and compare what is not yet."""
     for seed in sorted({seed for entry in entries for seed in scale.seeds_of(entry)}):
-        lake = Lake(data, seed, scale)
-        lake.make()
         first, *others = (entry for entry in entries if seed in scale.seeds_of(entry))
-        for entry in (first, *others):
-            lake.train(entry)
-        lake.compare(first, others)
+        Lake(data, seed, scale).measure((first, others))
 
 
 def whole_table(scale: Scale) -> str:

@@ -1,7 +1,9 @@
 """A data set's lake per seed, in which models are trained on the same windows and compared on the same users.
 
-What is trained or compared is written down at once (`results.json` in the lake's folder), so a run that was cut off
-goes on where it was. What another version of the code did is done again.
+What is trained or compared is written down at once, so a run that was cut off goes on where it was. What another
+version of the code did is done again. The results are kept with the project (`measured`), the lakes are not: tables
+stay whole where only a part of them is run, and models are trained again where their lake is gone before all are
+compared.
 """
 
 import json
@@ -11,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +25,14 @@ from sparkrec.job import code_version
 
 ROOT = Path(__file__).parents[1]
 WORK = ROOT / "benchmarks" / "work" / "quality"
+MEASURED = ROOT / "benchmarks" / "measured"
 SEED = 7
 K = 10
 OF_LISTS = ["published", "realised"]
 """Protocols that measure lists, not what was held out."""
 OF_HEADS = ["next_action", "own_action", "purchase"]
+SLICES = ("all", "repeat", "novel", "interest shift")
+"""Of rankings what is kept of them; of heads everything is."""
 Rows = list[dict[str, Any]]
 """Rows of `metrics`."""
 
@@ -71,6 +76,11 @@ class Scale:
     settings: tuple[str, ...] = ()
     seeds: tuple[int, ...] | None = None
 
+    @property
+    def measured(self) -> Path:
+        """Where results are kept: with the project, those of a trial beside its lakes."""
+        return MEASURED if self.work == WORK else self.work
+
     def seeds_of(self, entry: Entry) -> tuple[int, ...]:
         return tuple(seed for seed in entry.seeds if self.seeds is None or seed in self.seeds)
 
@@ -96,7 +106,17 @@ class Lake:
         self.folder = scale.work / f"{data.name}-{seed}"
         self.settings = (*data.settings, *scale.settings, f"run.seed={seed}")
         self.num_users = scale.num_users
-        self.results = self.folder / "results.json"
+        self.results = scale.measured / f"{data.name}-{seed}.json"
+
+    def measure(self, *comparisons: tuple[Entry, Sequence[Entry]]) -> None:
+        """Train and compare what is not yet. In: comparisons: see `compare`."""
+        if all(self.is_compared(first, others) for first, others in comparisons):
+            return
+        self.make()
+        for entry in dict.fromkeys(entry for first, others in comparisons for entry in (first, *others)):
+            self.train(entry)
+        for first, others in comparisons:
+            self.compare(first, others)
 
     def make(self) -> None:
         """Prepare and cut the windows, unless that was done."""
@@ -122,8 +142,8 @@ class Lake:
 
     def train(self, entry: Entry) -> str:
         """Return the version of the entry's model, trained before or now."""
-        told = self.trained(entry)
-        if told and told["code"] == code_version():
+        told = self._trained_now(entry)
+        if told and (self.folder / "lake" / "_models" / told["version"]).exists():
             return str(told["version"])
         began = time.monotonic()
         self.run("train", settings=entry.settings)
@@ -140,12 +160,17 @@ class Lake:
         print(f"{self.folder.name}: {entry.name} trained in {told['seconds']:.0f} s", flush=True)
         return str(told["version"])
 
+    def is_compared(self, first: Entry, others: Sequence[Entry]) -> bool:
+        """Whether there is nothing left to train or to compare."""
+        told = {entry.name: self._trained_now(entry) for entry in (first, *others)}
+        versions = {name: one["version"] for name, one in told.items() if one}
+        return len(versions) == len(told) and self._holds(first, versions)
+
     def compare(self, first: Entry, others: Sequence[Entry]) -> None:
         """Measure models on the same targets, and the first one's paired differences to the others, unless that was
         done with all of them."""
         versions = {entry.name: self.train(entry) for entry in (first, *others)}
-        stored = self._stored()["compared"].get(first.name, {})
-        if versions.items() <= stored.get("versions", {}).items():
+        if self._holds(first, versions):
             return
         began = time.monotonic()
         self.run("train", settings=first.settings)  # reused, and the candidate again
@@ -155,6 +180,7 @@ class Lake:
         self.run("evaluate", *against)
         metrics = pl.read_delta(str(self.folder / "lake" / "metrics"))
         is_ranking = (pl.col("k") == K) & pl.col("metric").is_in(["hr", "ndcg"]) & ~pl.col("protocol").is_in(OF_LISTS)
+        is_ranking &= pl.col("slice").is_in(SLICES)
         rows = metrics.filter(is_ranking | pl.col("protocol").is_in(OF_HEADS)).drop("run_date").to_dicts()
         self._store("compared", first.name, {"versions": versions, "rows": rows})
         print(f"{self.folder.name}: {first.name} compared in {time.monotonic() - began:.0f} s", flush=True)
@@ -187,6 +213,16 @@ class Lake:
         if code:
             raise SystemExit(f"{' '.join(command)}: exit {code}, see {log}")
 
+    def _trained_now(self, entry: Entry) -> dict[str, Any] | None:
+        """Return what is known of the entry's model if this version of the code trained it."""
+        told = self.trained(entry)
+        return told if told and told["code"] == code_version() else None
+
+    def _holds(self, first: Entry, versions: Mapping[str, str]) -> bool:
+        """Whether a comparison of these versions by entry is stored."""
+        stored: dict[str, str] = self._stored()["compared"].get(first.name, {}).get("versions", {})
+        return versions.items() <= stored.items()
+
     def _here(self, text: str) -> str:
         return text.replace("{folder}", str(self.folder))
 
@@ -197,6 +233,7 @@ class Lake:
     def _store(self, kind: str, name: str, told: dict[str, Any]) -> None:
         stored = self._stored()
         stored[kind][name] = told
+        self.results.parent.mkdir(parents=True, exist_ok=True)
         aside = self.results.with_suffix(".new")
         aside.write_text(json.dumps(stored, indent=1))
         aside.rename(self.results)

@@ -45,11 +45,7 @@ OWN_COLUMNS = (
 def run(scale: Scale) -> None:
     """Train and compare what is not yet."""
     for name in DATA:
-        lake = Lake(known()[name], SEED, scale)
-        lake.make()
-        for entry in ENTRIES:
-            lake.train(entry)
-        lake.compare(ENTRIES[0], ENTRIES[1:])
+        Lake(known()[name], SEED, scale).measure((ENTRIES[0], ENTRIES[1:]))
 
 
 def tables(scale: Scale) -> dict[str, str]:

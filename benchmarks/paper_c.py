@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from data_sets import BUYERS_PROTOCOL, known
-from lakes import SEED, DataSet, Entry, Lake, Scale
+from lakes import SEED, SLICES, DataSet, Entry, Lake, Scale
 from page import Found, as_difference, named, remarks, short, table_of, taken_by, turned_round, with_interval
 
 from sparkrec.models.registry import ARCHITECTURES
@@ -35,7 +35,6 @@ PUBLISHED = {
     "cnn_hybrid": (0.159, 0.098),
 }  # fmt: skip
 """HR@10 and NDCG@10 on the paper's own cut of RetailRocket."""
-SLICES = ("all", "repeat", "novel", "interest shift")
 FULL = "leave_one_out_purchase_full"
 COLUMNS = (
     "model", "published HR@10 / NDCG@10", "HR@10", "NDCG@10 (95 %)", "repeat HR@10 / NDCG@10", "novel HR@10 / NDCG@10",
@@ -77,16 +76,17 @@ def data() -> DataSet:
 
 def run(scale: Scale) -> None:
     """Train and compare what is not yet: the first model with all, and the pairs of the claims that leaves out."""
-    lake = Lake(data(), SEED, scale)
-    lake.make()
     by_name = {entry.name: entry for entry in built()}
-    for entry in by_name.values():
-        lake.train(entry)
     first = first_of(by_name)
-    lake.compare(by_name[first], [entry for name, entry in by_name.items() if name != first])
-    for claim in CLAIMS:
-        if claim.better != first and {claim.better, claim.worse} <= by_name.keys():
-            lake.compare(by_name[claim.better], [by_name[claim.worse]])
+    claims = [(claim.better, [claim.worse]) for claim in CLAIMS if claim.better != first]
+    comparisons = [(first, [name for name in by_name if name != first]), *claims]
+    Lake(data(), SEED, scale).measure(
+        *(
+            (by_name[better], [by_name[name] for name in worse])
+            for better, worse in comparisons
+            if {better, *worse} <= by_name.keys()
+        )
+    )
 
 
 def built() -> list[Entry]:

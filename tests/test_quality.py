@@ -4,6 +4,7 @@ import doctest
 import gzip
 import importlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from bench_quality import of_seeds, rows_of
 from data_sets import known
 from deltalake import write_deltalake
-from lakes import DataSet, Entry, Lake, Scale, candidate_of
+from lakes import MEASURED, DataSet, Entry, Lake, Scale, candidate_of
 from page import filled_in, named
 from paper_c import CLAIMS, Claim, difference, verdict, verdicts
 from retailrocket import companies, maximal, write_buyers
@@ -132,14 +133,15 @@ class Night(Lake):
         self.jobs = [*getattr(self, "jobs", []), job]
         if job == "evaluate":
             rows = [figure(model, 0.3) | {"run_date": self.data.day} for model in ("va=1", "vb=1")]
-            rows.append(figure("va=1", 0.0) | {"run_date": self.data.day, "protocol": "published"})
+            rows.append(rows[0] | {"protocol": "published"})
+            rows.append(rows[0] | {"slice": "users new"})
             metrics = pl.DataFrame(rows).with_columns(pl.col("low", "high").cast(pl.Float64))
             metrics.write_delta(str(self.folder / "lake" / "metrics"), mode="overwrite")
         if job != "train":
             return
         version = f"v{''.join(settings)}"
-        model = self.folder / version
-        model.mkdir(exist_ok=True)
+        model = self.folder / "lake" / "_models" / version
+        model.mkdir(parents=True, exist_ok=True)
         (model / "training.json").write_text('{"best_epoch": 1, "resumed_at": 0}')
         columns = {"model_version": [version], "path": [str(model)], "status": ["candidate"]}
         figures = pa.array([[("test_users", 3.0), ("test_ndcg10", 0.5)]], pa.map_(pa.string(), pa.float64()))
@@ -147,8 +149,11 @@ class Night(Lake):
         write_deltalake(str(self.folder / "lake" / "models"), models, mode="overwrite")
 
 
+FEW = DataSet("few", "2024-03-01", "", "", "leave_one_out_full")
+
+
 def night(folder: Path) -> Night:
-    lake = Night(DataSet("few", "2024-03-01", "", "", "leave_one_out_full"), 7, Scale(work=folder))
+    lake = Night(FEW, 7, Scale(work=folder))
     lake.make()
     return lake
 
@@ -181,6 +186,29 @@ def test_a_comparison_is_done_again_when_a_model_is_new(tmp_path: Path) -> None:
     assert not hasattr(again, "jobs")
     again.compare(first, [other, third])
     assert again.jobs == ["train", "train", "recommend", "evaluate"]
+
+
+def test_results_are_enough_where_all_is_compared_and_models_are_trained_again_where_it_is_not(tmp_path: Path) -> None:
+    first, other, third = Entry("a", ("a=1",)), Entry("b", ("b=1",)), Entry("c", ("c=1",))
+    Night(FEW, 7, Scale(work=tmp_path)).measure((first, [other]), (other, [first]))
+    shutil.rmtree(tmp_path / "few-7")  # the lake
+    again = Night(FEW, 7, Scale(work=tmp_path))
+    again.measure((first, [other]), (other, [first]))
+    assert not hasattr(again, "jobs")
+    assert len(again.figures(first)) == 2
+    again.measure((first, [other, third]))
+    assert again.jobs == ["prepare", "window", *["train"] * 4, "recommend", "evaluate"]
+
+
+def test_results_are_the_projects_unless_it_is_a_trial(tmp_path: Path) -> None:
+    assert Lake(FEW, 7, Scale()).results.parent == MEASURED
+    assert Lake(FEW, 7, Scale.trial(9)).results.parent == Scale.trial(9).work != MEASURED
+
+
+def test_of_rankings_only_slices_that_tables_show_are_kept(tmp_path: Path) -> None:
+    lake = night(tmp_path)
+    lake.compare(Entry("a", ("a=1",)), [])
+    assert {(row["slice"], row["protocol"]) for row in lake.figures(Entry("a"))} == {("all", SAMPLED)}
 
 
 def test_figures_of_a_model_that_was_trained_anew_are_not_told(tmp_path: Path) -> None:
