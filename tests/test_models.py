@@ -11,7 +11,9 @@ from torch import Tensor
 from sparkrec.config.train_settings import COUNTED, WITHOUT_NEIGHBOURS, WITHOUT_PAST
 from sparkrec.errors import SparkrecError
 from sparkrec.models.attention import by_distance
+from sparkrec.models.lately import scored_items, scored_states
 from sparkrec.models.registry import ARCHITECTURES, LEARNT, build_model
+from sparkrec.models.second_opinion import SecondOpinion
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.models.shape import ModelShape
 from sparkrec.models.store import CARD, WEIGHTS, Card, has_model, is_readable, load_model, read_card, save_model
@@ -92,6 +94,18 @@ def test_another_user_gets_other_scores(name: str) -> None:
         score_BV = model.all_pair_scores(state_BD) if model.scores_pairs else model.scores(state_BD)
         scores.append(score_BV[0, 2:])
     assert not torch.allclose(*scores)
+
+
+@pytest.mark.parametrize("name", [name for name, of in ARCHITECTURES.items() if not of.scores_pairs])
+def test_what_is_popular_lately_is_added_to_the_models_own_scores_as_much_as_it_counts(name: str) -> None:
+    model = untrained(name)
+    past = model.last_state(inputs([5, 6, 7]))
+    item_V, lately_V = torch.arange(SHAPE.vocabulary_size), torch.arange(SHAPE.vocabulary_size) % 4
+    own_BV = past.float() @ model.item_matrix().float().T
+    for lately in (0.0, 3.0):
+        model.take(SecondOpinion(lately=lately))
+        found_BV = scored_states(model, past, 1, 2) @ scored_items(model, item_V, [item_V, lately_V]).T
+        assert torch.allclose(found_BV, own_BV + lately * lately_V.float().log1p(), atol=1e-4)
 
 
 @models

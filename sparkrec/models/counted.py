@@ -23,6 +23,7 @@ class Counted(SequenceModel):
         self.neighbours: Neighbours | None = None
         self.purchase, self.actions = None, nn.ModuleDict()
         self.register_buffer("is_known_V", torch.zeros(shape.vocabulary_size, dtype=torch.bool))
+        self.register_buffer("lately", torch.zeros(()))
 
     @property
     def inputs(self) -> tuple[str, ...]:
