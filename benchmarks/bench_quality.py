@@ -149,6 +149,11 @@ def _told_by_training(told: dict[str, Any]) -> list[str]:
     return [f"{told['users']:,}", short(told["hr10"]), short(told["ndcg10"]), "", "", "not compared yet"]
 
 
+def tables(scale: Scale) -> dict[str, str]:
+    """Return both tables by the name of their place."""
+    return {"seeds": of_seeds(scale), "table": whole_table(scale)}
+
+
 def main(words: Sequence[str]) -> None:
     fill_page(
         "bench-quality",
@@ -156,7 +161,7 @@ def main(words: Sequence[str]) -> None:
         __doc__,
         SETS,
         lambda name, scale: run(known()[name], SETS[name], scale),
-        lambda scale: {"seeds": of_seeds(scale), "table": whole_table(scale)},
+        tables,
         words,
     )
 

@@ -18,6 +18,7 @@ INPUTS = (
     'train.heads=["next_action","own_action"]',
     'train.side_inputs=["event_types","gap_buckets","session_starts","price_buckets"]',
     "train.neighbours=0",
+    "train.popular_lately=false",
     "train.max_epochs=10",
 )
 """The same budget for all, and the paper's inputs beside item and category: kind of event, time, session and price."""

@@ -46,7 +46,8 @@ def main(run: Run) -> None:
     run.rows_in = audience_size(known.histories, audience)
     run.figures |= figures_of_groups(told, refusals, offer) | figures_of_rules(rule_items)
     staged = read_staged(run.spark, told, plan)
-    run.figures |= figures_of_night(staged, last, run.figures, offer, settings) | cost_of_variety(lake, plan)
+    run.figures |= figures_of_night(staged, last, run.figures, offer, settings)
+    run.figures |= cost_of_variety(lake, plan, known, items, run.settings.window)
     doubts += doubts_of(run.figures, settings)
     remark += judge(faults_of(run.figures, run.rows_in, settings.top_n), doubts, where, run.asked.force)
 

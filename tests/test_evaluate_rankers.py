@@ -86,7 +86,9 @@ def cut(how: HeldOut) -> pa.RecordBatch:
 def plain(
     model: SequenceModel, tile: pa.RecordBatch, cases: Cases, drawn_CM: Tensor, added_V: Tensor | float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    score_CV = model.scores(case_states(model, tile, cases), opinions=case_opinions(model, tile, cases)) + added_V
+    score_CV = model.scores(case_states(model, tile, cases)) + added_V
+    if opinions := case_opinions(model, tile, cases):
+        opinions.add_to(score_CV)
     score_P = scores_at(score_CV, cases.sought.case_P, cases.sought.item_P)
     case_C1 = torch.arange(len(score_CV))[:, None]
     of_drawn = drawn_ranks(score_P, scores_at(score_CV, case_C1, drawn_CM), cases.sought)

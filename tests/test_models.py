@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from sparkrec.config.train_settings import COUNTED, WITHOUT_NEIGHBOURS, WITHOUT_PAST
 from sparkrec.errors import SparkrecError
 from sparkrec.models.attention import by_distance
-from sparkrec.models.lately import scored_items, scored_states
+from sparkrec.models.best import Finder, coarse_numbers, vectors_of
+from sparkrec.models.lately import first_pass, scored_items, scored_states
 from sparkrec.models.registry import ARCHITECTURES, LEARNT, build_model
 from sparkrec.models.second_opinion import SecondOpinion
 from sparkrec.models.sequence_model import SequenceModel
@@ -106,6 +108,24 @@ def test_what_is_popular_lately_is_added_to_the_models_own_scores_as_much_as_it_
         model.take(SecondOpinion(lately=lately))
         found_BV = scored_states(model, past, 1, 2) @ scored_items(model, item_V, [item_V, lately_V]).T
         assert torch.allclose(found_BV, own_BV + lately * lately_V.float().log1p(), atol=1e-4)
+
+
+def test_what_is_popular_lately_leaves_the_first_pass_of_a_list_sharp_enough() -> None:
+    generator = torch.Generator().manual_seed(3)
+    model = build_model("sasrec", replace(SHAPE, vocabulary_size=20_000, width=128, temperature=0.07)).eval()
+    assert first_pass(model, "auto") == "auto"
+    model.take(SecondOpinion(lately=16.0))
+    assert first_pass(model, "bfloat16") == "bfloat16", "as it was asked for"
+    events_V = (2.0 ** (12 * torch.rand(20_000, generator=generator))).long()
+    state_BD = functional.normalize(torch.randn(8, 128, generator=generator), dim=1) / 0.07
+    with torch.inference_mode():
+        item_KD = scored_items(model, torch.arange(20_000), [events_V])
+        finder = Finder(vectors_of(item_KD), 8, coarse_numbers(first_pass(model, "auto"), item_KD.device))
+        nobody = torch.zeros(0, dtype=torch.long)
+        found_BN, _ = finder.best(scored_states(model, state_BD), nobody, nobody, (), 10)
+        whole_BK = state_BD @ model.item_matrix().T + 16 * events_V.float().log1p()
+    assert torch.allclose(found_BN, whole_BK.topk(10).values)
+    assert finder.one_by_one == 0
 
 
 @models

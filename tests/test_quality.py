@@ -6,8 +6,11 @@ import importlib
 import json
 import shutil
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import bench_quality
+import paper_tables
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -200,7 +203,7 @@ def test_results_are_enough_where_all_is_compared_and_models_are_trained_again_w
     assert again.jobs == ["prepare", "window", *["train"] * 4, "recommend", "evaluate"]
 
 
-def test_results_are_the_projects_unless_it_is_a_trial(tmp_path: Path) -> None:
+def test_results_are_the_projects_unless_it_is_a_trial() -> None:
     assert Lake(FEW, 7, Scale()).results.parent == MEASURED
     assert Lake(FEW, 7, Scale.trial(9)).results.parent == Scale.trial(9).work != MEASURED
 
@@ -226,6 +229,12 @@ def test_the_champion_that_is_used_again_is_the_one_in_question() -> None:
     retired, champion = {"status": "retired", "n": 1}, {"status": "champion", "n": 2}
     assert candidate_of([retired, champion])["n"] == 2
     assert candidate_of([champion, {"status": "candidate", "n": 3}])["n"] == 3
+
+
+@pytest.mark.parametrize("command", [bench_quality, paper_tables])
+def test_pages_show_what_is_measured(command: ModuleType) -> None:
+    shown = Scale().page(command.PAGE).read_text()
+    assert [name for name, table in command.tables(Scale()).items() if filled_in(shown, name, table) != shown] == []
 
 
 def test_a_page_without_the_place_is_refused() -> None:

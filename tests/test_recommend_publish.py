@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 
 from sparkrec.errors import SparkrecError
 from sparkrec.job import Run
+from sparkrec.models.second_opinion import SecondOpinion
 from sparkrec.models.store import load_model, read_card, save_model
 from sparkrec.recommend.left_out import cutoffs
 from sparkrec.recommend.people import _carried, people_of
@@ -351,6 +352,19 @@ def test_nothing_is_carried_over_where_filters_or_stock_changed(spark: SparkSess
     for changed in ('leave_out={"purchase": 30}', "reasons=similar"):
         other = ("--set", "recommend.carry_over=true", "--set", f"recommend.{changed}")
         assert recommend(spark, two, SECOND, *other).figures["carried"] == 0
+
+
+def test_lists_are_made_anew_where_other_items_became_popular_and_the_model_counts_that(
+    spark: SparkSession, two: Path
+) -> None:
+    carried = []
+    for version, lately in (("fashionable", 1.0), ("steadfast", 0.0)):
+        add_model(spark, two, FIRST, version, opinion=SecondOpinion(lately=lately))
+        recommend(spark, two, FIRST, "--force")
+        run = recommend(spark, two, SECOND, "--force", "--set", "recommend.carry_over=true")
+        assert set(night(two, SECOND).filter(source="model")["model_version"]) == {version}
+        carried.append(run.figures["carried"])
+    assert carried[0] == 0 < carried[1]
 
 
 def test_lists_of_a_segment_are_made_anew_where_its_rules_changed(spark: SparkSession, two: Path) -> None:

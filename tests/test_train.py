@@ -57,7 +57,9 @@ def share_found(folder: Path, board: pa.Table) -> float:
     cases = cases_of(test, by_steps=False)
     with torch.inference_mode():
         state_CD, opinions = case_states(model, test, cases), case_opinions(model, test, cases)
-        score_CV = model.all_pair_scores(state_CD) if model.scores_pairs else model.scores(state_CD, opinions=opinions)
+        score_CV = model.all_pair_scores(state_CD) if model.scores_pairs else model.scores(state_CD)
+        if opinions is not None:
+            opinions.add_to(score_CV)
         rank_P = full_ranks(score_CV, cases.sought)
     return float((rank_P == 1).double().mean())
 

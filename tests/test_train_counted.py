@@ -53,7 +53,7 @@ def test_where_nobody_is_a_neighbour_the_popular_ones_follow(
     inputs = {"item_idxs": torch.tensor([[2, 4, 6]])}
     opinions = model.opinions(inputs["item_idxs"])
     assert opinions is not None
-    score_V = model.scores(model.last_state(inputs), opinions=opinions)[0]
+    score_V = opinions.add_to(model.scores(model.last_state(inputs)))[0]
     spoken_for = [item for item in opinions.item_BM[0].tolist() if item < VOCABULARY]
     others = [item for item in range(FIRST_ITEM, VOCABULARY) if item not in spoken_for]
     assert score_V.argsort(descending=True).tolist()[len(spoken_for) : -2] == others[::-1]

@@ -21,7 +21,9 @@ from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.models.store import load_model
 from sparkrec.tables import FIRST_ITEM
 from sparkrec.train import neighbours, second_opinion
-from sparkrec.train.neighbours import BACKWARD, FADES, FORWARD, POPULARITY_POWER, REACH, neighbours_of
+from sparkrec.train.attributes import number
+from sparkrec.train.candidate import vocabulary_of
+from sparkrec.train.neighbours import BACKWARD, FADES, FORWARD, POPULARITY_POWER, REACH, NeighbourLists, neighbours_of
 from sparkrec.train.place import Place
 from sparkrec.train.rank import train_rank
 from sparkrec.train.second_opinion import FAR, LATELY, NEAR, WORTH_IT, choose_second_opinion
@@ -153,6 +155,50 @@ def test_a_second_opinion_counts_as_much_as_validation_says(board: pa.Table, tmp
     assert taken_by(model.neighbours) == pytest.approx([0.0, 0.8])
 
 
+def test_each_opinion_is_validated_as_evaluate_would_rank_with_it(board: pa.Table, tmp_path: Path) -> None:
+    model, tiles, place = validated(board, tmp_path)
+    model.neighbours = Neighbours(VOCABULARY, 3)
+    items = torch.arange(FIRST_ITEM, VOCABULARY)
+    for place_K, step in enumerate((2, 5, 8)):
+        model.neighbours.next_VK[items, place_K] = (FIRST_ITEM + (items - FIRST_ITEM + step) % SQUARES).int()
+        model.neighbours.weight_VK[items, place_K] = 1.0 + items * step % 7
+    lately_V = torch.arange(VOCABULARY) * 3 % 11
+    tried = [
+        SecondOpinion(counts, fades, lately) for fades in (0.8, 1.0) for counts in (0.0, 3.0) for lately in (0.0, 1.0)
+    ]
+    _, *found = validate_opinions(model, tiles, lately_V, place, tried)
+    assert len(set(found)) == len(tried) - 2, "without neighbours it does not matter how they fade"
+    for one, ndcg in zip(tried, found, strict=True):
+        model.take(one)
+        assert ndcg_by_evaluate(model, tiles, lately_V) == pytest.approx(ndcg)
+
+
+def test_a_training_counts_what_is_popular_lately_unless_it_is_told_not_to(board: pa.Table, tmp_path: Path) -> None:
+    wanted = split(board, "validation").column("relevant_idxs").combine_chunks().flatten().to_numpy().astype(np.int64)
+    events = torch.bincount(torch.from_numpy(wanted), minlength=VOCABULARY)
+    chosen = []
+    for counts in (True, False):
+        plan = plan_for(board, tmp_path / str(counts), max_epochs=1, learning_rate=1e-9, popular_lately=counts)
+        plan = changed(plan, replace(all_known(), lately_events=events))
+        train_rank(str(plan.attempt))
+        told = json.loads((plan.folder / "training.json").read_text())["second_opinion"]["lately"]
+        assert told == float(load_model(str(plan.folder)).lately)
+        chosen.append(told)
+    assert chosen[0] > 0 == chosen[1]
+
+
+def test_what_training_may_count_are_the_days_before_validation() -> None:
+    counts, categories, none = np.ones(5, dtype=np.int64), np.zeros(5, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    lately = {"validation": np.arange(5), "test": np.arange(5) + 9}
+    told = [
+        vocabulary_of(
+            counts, categories, number(none, none, np.ones(5, dtype=bool)), NeighbourLists(none, none), by_split, 1
+        ).lately_events
+        for by_split in (lately, {})
+    ]
+    assert told[0].tolist() == [0, 1, 2, 3, 4] and told[1].tolist() == []
+
+
 def test_old_events_must_be_worth_what_they_cost(
     board: pa.Table, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,17 +222,7 @@ def test_what_is_popular_lately_counts_as_much_as_validation_says(board: pa.Tabl
     chosen = choose_second_opinion(model, tiles, lately_V, place)
     assert chosen == tried[found.index(max(found))] and float(model.lately) == chosen.lately > 0
     assert validate(model, tiles, place) == without, "epochs are chosen by the model's own scores"
-    # As evaluate ranks.
-    with torch.inference_mode():
-        ranker = ranker_of(model, 10, 64, {"validation": lately_V.numpy()})
-    gains, num_cases = 0.0, 0
-    for tile in tiles:
-        rows = tile.rows.append_column("split", pa.array(["validation"] * len(tile.rows)))
-        with torch.inference_mode():
-            (rank_P,) = ranker.ranks(rows, tile.cases, [None])
-        gains += ndcg_at(tile.cases.sought.case_P.numpy(), rank_P.numpy(), len(tile.cases.row_C), 10).sum()
-        num_cases += len(tile.cases.row_C)
-    assert gains / num_cases == pytest.approx(max(found))
+    assert ndcg_by_evaluate(model, tiles, lately_V) == pytest.approx(max(found))
     assert choose_second_opinion(model, tiles, torch.zeros(0), place) == SecondOpinion()
     none_wanted_V = torch.zeros(VOCABULARY)
     none_wanted_V[0] = 1
@@ -198,6 +234,18 @@ def validated(board: pa.Table, folder: Path) -> tuple[SequenceModel, list[Tile],
     plan, place = plan_for(board, folder), Alone(0, 1, torch.device("cpu"))
     model = untrained(plan, all_known(), place).eval()
     return model, read_tiles(plan.training_set.validation, model, 1000, False, place), place
+
+
+@torch.inference_mode()
+def ndcg_by_evaluate(model: SequenceModel, tiles: list[Tile], lately_V: torch.Tensor) -> float:
+    ranker = ranker_of(model, 10, 64, {"test": np.zeros(VOCABULARY), "validation": lately_V.numpy()})
+    gains, num_cases = 0.0, 0
+    for tile in tiles:
+        rows = tile.rows.append_column("split", pa.array(["validation"] * len(tile.rows)))
+        (rank_P,) = ranker.ranks(rows, tile.cases, [None])
+        gains += ndcg_at(tile.cases.sought.case_P.numpy(), rank_P.numpy(), len(tile.cases.row_C), 10).sum()
+        num_cases += len(tile.cases.row_C)
+    return gains / num_cases
 
 
 def taken_by(neighbours: Neighbours | None) -> list[float]:

@@ -73,6 +73,8 @@ class TrainSettings(Section):
     """Negatives that all targets of a batch share, by sampled_softmax and in_batch_softmax."""
     neighbours: NonNegativeInt = 50
     """Neighbours of each item in users' pasts that give a second opinion, which counts as much as validation says."""
+    popular_lately: bool = True
+    """Items' events of the last seven days count beside it, likewise, where the windows hold out a period."""
     start: Literal["scratch", "champion"] = "scratch"
     """Begin with random weights, or fine-tune those of the newest champion of an earlier date."""
     refit: bool = False

@@ -14,7 +14,7 @@ from torch import Tensor
 from sparkrec.evaluate.cases import Cases, case_opinions, case_states
 from sparkrec.evaluate.ranks import SharedScores, Sought, drawn_ranks, full_ranks, ranks_after, scores_at, shared_ranks
 from sparkrec.models.best import Finder, coarse_numbers, vectors_of
-from sparkrec.models.lately import scored_items, scored_states
+from sparkrec.models.lately import first_pass, scored_items, scored_states
 from sparkrec.models.neighbours import Opinions
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.sequences import Ints
@@ -47,7 +47,7 @@ class InnerProducts:
         self.place_V = torch.full((len(model.can_score),), NOWHERE).index_put((item_K,), torch.arange(len(item_K)))
         events = [torch.from_numpy(events_V) for events_V in (lately or {}).values()]
         self.exact_KD = _numbers(scored_items(model, item_K, events))
-        numbers = coarse_numbers("auto", self.exact_KD.device)
+        numbers = coarse_numbers(first_pass(model, "auto"), self.exact_KD.device)
         self.finder = Finder(vectors_of(self.exact_KD), tile_cases, numbers)
 
     def ranks(self, tile: pa.RecordBatch, cases: Cases, drawn: Sequence[Tensor | None]) -> list[Tensor]:

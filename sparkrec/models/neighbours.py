@@ -51,11 +51,11 @@ class Opinions:
         """Return the same, counting so many times as much."""
         return replace(self, score_BM=self.score_BM * factor)
 
-    def added_to(self, score_BV: Tensor) -> Tensor:
-        """Return all items' scores with what is added to them."""
+    def add_to(self, score_BV: Tensor) -> Tensor:
+        """Add to all items' scores, in their place, and return them."""
         is_item_BM = self.item_BM < score_BV.shape[1]
         item_BM = self.item_BM.masked_fill(~is_item_BM, PAD)
-        return score_BV.scatter_add(1, item_BM, self.score_BM.masked_fill(~is_item_BM, 0.0))
+        return score_BV.scatter_add_(1, item_BM, self.score_BM.masked_fill(~is_item_BM, 0.0))
 
     def measured_by(self, whole: "Opinions") -> "Opinions":
         """Return the opinions of parts of pasts, a neighbour counting as much as it does in the whole ones."""

@@ -185,17 +185,13 @@ class SequenceModel(nn.Module):
         pair_BM = self.pair_scores(state_BD, items_BM).float().masked_fill(best_BM == -torch.inf, -torch.inf)
         return torch.full_like(scores_BV, -torch.inf).scatter_(1, items_BM, pair_BM)
 
-    def scores(
-        self, state_BD: Tensor, item_matrix_VD: Tensor | None = None, opinions: Opinions | None = None
-    ) -> Tensor:
+    def scores(self, state_BD: Tensor, item_matrix_VD: Tensor | None = None) -> Tensor:
         """Return (B, V) in float32, inner products; -inf for what is not an item or not known.
 
-        In   item_matrix_VD: `item_matrix()`, where it was found before. opinions: what is added.
+        In   item_matrix_VD: `item_matrix()`, where it was found before.
         """
         matrix_VD = self.item_matrix() if item_matrix_VD is None else item_matrix_VD
         scores_BV = state_BD.float() @ matrix_VD.float().T
-        if opinions is not None:
-            scores_BV = opinions.added_to(scores_BV)
         return scores_BV.masked_fill_(~self.can_score, -torch.inf)
 
     @property

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sparkrec.config.settings import RecommendSettings
 from sparkrec.models.best import Finder, Refused, Vectors, coarse_numbers
+from sparkrec.models.lately import first_pass
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.recommend.offer import NOWHERE, Offer
 from sparkrec.recommend.pick import NONE, Candidates, pick, without_choice
@@ -25,7 +26,8 @@ class Ranking:
     def __init__(self, model: SequenceModel, offer: Offer, settings: RecommendSettings, device: torch.device) -> None:
         self.model, self.offer, self.settings, self.device = model, offer, settings, device
         on_device = Vectors(*(tensor.to(device) for tensor in vars(offer.vectors).values()))
-        self.finder = Finder(on_device, settings.tile_users, coarse_numbers(settings.preselect, device))
+        numbers = coarse_numbers(first_pass(model, settings.preselect), device)
+        self.finder = Finder(on_device, settings.tile_users, numbers)
         self.has_caps = offer.has_caps
         self.refused_by_segment: dict[int, Tensor] = {}
         self.passed_over = 0

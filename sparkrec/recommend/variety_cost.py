@@ -3,17 +3,18 @@
 B users   N items per list
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import torch
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from torch import Tensor
 
-from sparkrec.config.settings import RecommendSettings
+from sparkrec.config.settings import RecommendSettings, WindowSettings
 from sparkrec.evaluate.cases import held_out_inputs, matrix
 from sparkrec.evaluate.gains import ndcg_at
 from sparkrec.lake import Lake
@@ -21,6 +22,7 @@ from sparkrec.models.best import vectors_of
 from sparkrec.models.lately import scored_items, scored_states
 from sparkrec.models.published import evaluated
 from sparkrec.models.store import has_model, load_model
+from sparkrec.prepare.as_of import Known
 from sparkrec.recommend.device import device_of
 from sparkrec.recommend.groups import GroupPlan
 from sparkrec.recommend.offer import NOWHERE, Offer, read_offer, write_offer
@@ -28,16 +30,20 @@ from sparkrec.recommend.ranking import Ranking
 from sparkrec.recommend.tile import Tile, added_to
 from sparkrec.sequences import flatten
 from sparkrec.tables import WINDOWS
+from sparkrec.window.held_out import lately_by_split
 
 GAINS = "plain double, varied double, users long"
 
 
-def cost_of_variety(lake: Lake, plan: GroupPlan) -> dict[str, float]:
+def cost_of_variety(
+    lake: Lake, plan: GroupPlan, known: Known, items: DataFrame, window: WindowSettings
+) -> dict[str, float]:
     """Return {ndcg_plain, ndcg_varied, variety_users}: NDCG@N of the date's test targets; nothing where variety is off
     or the date has no windows any more.
 
     Lists are made from what is on offer tonight, without the user's earlier items but for the target. Of a model that
-    was trained again on all windows the first training is measured.
+    was trained again on all windows the first training is measured, and what is popular lately is what was before the
+    targets.
     """
     if not plan.settings.diversity or not lake.has(WINDOWS):
         return {}
@@ -48,20 +54,20 @@ def cost_of_variety(lake: Lake, plan: GroupPlan) -> dict[str, float]:
     told = replace(plan, model_folder=str(folder))
     columns = load_model(told.model_folder).columns
     targets = lake.read(WINDOWS).where(of_the_date).select("target_idxs", "seen_idxs", *columns)
-    summed = targets.mapInArrow(_measure(_with_its_vectors(told)), GAINS).groupBy().sum().first()
+    lately = lately_by_split(known, items, plan.run_date, window) if load_model(told.model_folder).lately else {}
+    told = _with_its_vectors(told, [torch.from_numpy(lately["test"])] if lately else [])
+    summed = targets.mapInArrow(_measure(told), GAINS).groupBy().sum().first()
     plain, varied, users = summed if summed else (None, None, None)
     if not users:
         return {}
     return {"ndcg_plain": plain / users, "ndcg_varied": varied / users, "variety_users": float(users)}
 
 
-def _with_its_vectors(plan: GroupPlan) -> GroupPlan:
-    """Return the plan with an offer that has the vectors of the plan's own model."""
+def _with_its_vectors(plan: GroupPlan, events: Sequence[Tensor]) -> GroupPlan:
+    """Return the plan with an offer that has the vectors of the plan's own model. In: events: see `scored_items`."""
     offer = read_offer(plan.offer_folder)
     item_K = torch.from_numpy(offer.item_idxs_I[: offer.num_scored])
-    lately_V = torch.zeros(len(offer.place_V), dtype=torch.long)
-    lately_V[item_K] = torch.from_numpy(offer.lately_I[: offer.num_scored])
-    exact_KD = scored_items(load_model(plan.model_folder), item_K, [lately_V]).detach().contiguous()
+    exact_KD = scored_items(load_model(plan.model_folder), item_K, events).detach().contiguous()
     if torch.equal(exact_KD, offer.vectors.exact_KD):
         return plan
     folder = f"{plan.offer_folder}-evaluated"

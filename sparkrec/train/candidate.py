@@ -17,7 +17,7 @@ from sparkrec.models.published import evaluated
 from sparkrec.models.registry import LEARNT
 from sparkrec.models.second_opinion import SecondOpinion
 from sparkrec.models.shape import ModelShape
-from sparkrec.models.store import REFIT, Card
+from sparkrec.models.store import LAYOUT, REFIT, Card
 from sparkrec.sequences import Ints
 from sparkrec.tables import MODELS
 from sparkrec.train.attributes import Attributes
@@ -67,6 +67,7 @@ def plan_training(
     named = {f"{section}.{name}": value for section, values in decides.items() for name, value in values.items()}
     depends_on = {
         **named,
+        "layout": LAYOUT,
         "vocabulary lineage": lineage,
         "vocabulary size": len(vocabulary.counts),
         "attributes": vocabulary.attributes_hash,

@@ -61,12 +61,14 @@ def in_words(told: Mapping[str, Any], figures: Mapping[str, float]) -> str:
     when = "trained before and used again" if told["reused"] else f"trained in {told['seconds']:.1f} s"
     if not told["ranks"]:
         return f"{when}: counted, without steps; validation NDCG@10 {ours:.4f} ({beside})"
+    opinion = told["second_opinion"]
     resumed = f", taken up at step {told['resumed_at']:,}" if told["resumed_at"] else ""
     return (
         f"{when}{resumed}: {told['epochs']} epochs, {told['steps']:,} steps on {told['ranks']} rank(s),"
         f" {told['epochs']} passes of the feed counted and complete, {told['repeated']:,} windows repeated to fill"
         f" steps, {100 * told['wait_share']:.1f} % of the time spent waiting for data; best epoch {told['best_epoch']},"
-        f" validation NDCG@10 {ours:.4f} ({beside})"
+        f" validation NDCG@10 {ours:.4f} ({beside}); neighbours count {opinion['counts']:g}, an event"
+        f" {opinion['fades']:g} of the one after it, what is popular lately {opinion['lately']:g}"
     )
 
 

@@ -61,8 +61,8 @@ class Vocabulary:
     next_items: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int32))
     """Neighbours of the item, padded, (V, K)."""
     next_weights: Tensor = field(default_factory=lambda: torch.zeros(0, 0))
-    lately: Tensor = field(default_factory=lambda: torch.zeros(0))
-    """Events in the days before what is validated on; none where that is of no period."""
+    lately_events: Tensor = field(default_factory=lambda: torch.zeros(0))
+    """Events in the days before what is validated on; none where they do not count."""
 
     @property
     def attributes_hash(self) -> str:

@@ -13,14 +13,14 @@ COUNTS = (0.5, 1.0, 2.0, 3.0, 4.0, 6.0, 10.0, 16.0, 30.0)
 NEAR, FAR = ([SecondOpinion(counts, fades) for counts in COUNTS] for fades in (FADES, 1.0))
 """What is tried of the neighbours of the newest events, and of all a model is told of."""
 WORTH_IT = 1.01
-"""How many times better all events must be than the newest ones: they cost lists more."""
+"""How many times better all events must be than what costs lists less."""
 LATELY = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 def choose_second_opinion(model: SequenceModel, tiles: list[Tile], lately_V: Tensor, place: Place) -> SecondOpinion:
     """Set what counts best by validation NDCG@10, the least of equals, and return it. All ranks together.
 
-    In   lately_V: events of the days before validation, by item index; none where it is of no period.
+    In   lately_V: events of the days before validation, by item index; none where they are not to count.
     """
     chosen = SecondOpinion()
     if model.neighbours is not None:

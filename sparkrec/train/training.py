@@ -53,7 +53,9 @@ class Training:
         self.optimizer = torch.optim.AdamW(self.model.parameters(), weight_decay=self.settings.weight_decay, fused=True)
         self.average = Average(self.model, self.settings.average)
         self.objective = Objective(self.settings, vocabulary, plan.popularity_power, place.device)
-        self.is_known_V, self.lately_V = vocabulary.is_known, vocabulary.lately.to(place.device)
+        self.is_known_V = vocabulary.is_known
+        lately_V = vocabulary.lately_events if self.settings.popular_lately else torch.zeros(0)
+        self.lately_V = lately_V.to(place.device)
         files = plan.training_set.train if plan.fixed_epochs is None else plan.training_set.everything()
         self.batch_size = self.settings.batch_size_per_rank or batch_for(
             files.num_rows, files.num_targets, place.num_ranks

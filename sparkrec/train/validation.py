@@ -84,12 +84,15 @@ def _with_opinions(
     model: SequenceModel, tile: Tile, score_CV: Tensor, log_V: Tensor, tried: Sequence[SecondOpinion]
 ) -> Iterator[Tensor]:
     """Yield the scores with each of the opinions; what neighbours that fade alike say is found once."""
-    for fades, alike in groupby(tried, attrgetter("fades")):
-        model.take(SecondOpinion(1.0, fades))
+    for fades, group in groupby(tried, attrgetter("fades")):
+        alike = list(group)
+        model.take(SecondOpinion(float(any(one.counts for one in alike)), fades))
         opinions = case_opinions(model, tile.rows, tile.cases)
         for one in alike:
-            with_lately_CV = score_CV + one.lately * log_V if one.lately else score_CV
-            yield opinions.times(one.counts).added_to(with_lately_CV) if opinions else with_lately_CV
+            with_both_CV = score_CV.clone()
+            if one.lately:
+                with_both_CV += one.lately * log_V
+            yield opinions.times(one.counts).add_to(with_both_CV) if opinions else with_both_CV
 
 
 def _gain(score_CV: Tensor, cases: Cases) -> float:

@@ -20,7 +20,8 @@ from sparkrec.tables import EVENT_CODES, EVENTS, FIRST_ITEM
 from sparkrec.window.rows import TEST, HeldOut, choose_rows
 
 LATELY_DAYS = 7
-"""Days whose most popular items are a contestant of their own where periods are held out."""
+"""Days whose events a model may count beside what it has learnt, and whose most popular items are a contestant of their
+own, where periods are held out."""
 
 
 def held_out_of(lake: Lake, run_date: date, settings: WindowSettings) -> HeldOut:
