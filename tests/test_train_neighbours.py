@@ -26,7 +26,7 @@ from sparkrec.train.candidate import vocabulary_of
 from sparkrec.train.neighbours import BACKWARD, FADES, FORWARD, POPULARITY_POWER, REACH, NeighbourLists, neighbours_of
 from sparkrec.train.place import Place
 from sparkrec.train.rank import train_rank
-from sparkrec.train.second_opinion import FAR, LATELY, NEAR, WORTH_IT, choose_second_opinion
+from sparkrec.train.second_opinion import FAR, LATELY, NEAR, choose_second_opinion
 from sparkrec.train.untrained import untrained
 from sparkrec.train.validation import Tile, read_tiles, validate, validate_opinions
 from sparkrec.window.cut import CutPlan, cut_windows
@@ -204,7 +204,7 @@ def test_old_events_must_be_worth_what_they_cost(
 ) -> None:
     model, tiles, place = validated(board, tmp_path)
     found = dict.fromkeys((*NEAR, *FAR), 0.1) | {NEAR[3]: 0.2}
-    for better, chosen in ((0.2 * WORTH_IT - 1e-9, NEAR[3]), (0.2 * WORTH_IT + 1e-9, FAR[2])):
+    for better, chosen in ((0.2019, NEAR[3]), (0.2021, FAR[2])):
         told = [0.0, *(found | {FAR[2]: better}).values()]
         monkeypatch.setattr(second_opinion, "validate_opinions", lambda *_, told=told: told)
         model.neighbours = Neighbours(VOCABULARY, 1)
