@@ -99,7 +99,7 @@ def turned_round(row: Mapping[str, Any]) -> dict[str, float | None]:
 def taken_by(entry: Entry, told: Mapping[str, Any]) -> list[str]:
     """Return best epoch, seconds and settings of a model. In: told: see `Lake.trained`."""
     settings = " ".join(f"--set {setting}" for setting in entry.settings)
-    seconds = f"{told['seconds']:.0f}{'+' if told['resumed'] else ''}"
+    seconds = "" if told["seconds"] is None else f"{told['seconds']:.0f}{'+' if told['resumed'] else ''}"
     return [str(told["epochs"] or ""), seconds, f"`{settings}`" if settings else ""]
 
 
