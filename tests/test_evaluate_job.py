@@ -163,7 +163,8 @@ def test_a_model_for_which_nothing_counts_but_what_is_popular_lately_lists_that_
     run(spark, lake, "window", *by_date)
     add_model(spark, lake, DAY, "fashionable", held_out=held_out, opinion=SecondOpinion(lately=1e4))
     run(spark, lake, "recommend", *LENIENT, *by_date)
-    events = table(lake, "item_days").filter(event_date=date(2024, 3, DAY)).select("item_id", "num_events")
+    days = table(lake, "item_days").filter(event_date=date(2024, 3, DAY))
+    events = days.group_by("item_id").agg(pl.col("num_events").sum())
     lists = table(lake, "recommendations").filter(run_date=date(2024, 3, DAY), source="model")
     told = lists.join(events, on="item_id", how="left").sort("user_id", "rank")
     assert set(told["model_version"]) == {"fashionable"}
