@@ -162,7 +162,8 @@ def test_a_model_for_which_nothing_counts_but_what_is_popular_lately_lists_that_
     held_out = held_out_words(WindowSettings(held_out="date"))
     run(spark, lake, "window", *by_date)
     add_model(spark, lake, DAY, "fashionable", held_out=held_out, opinion=SecondOpinion(lately=1e4))
-    run(spark, lake, "recommend", *LENIENT, *by_date)
+    found = run(spark, lake, "recommend", *LENIENT, *by_date, "--set", "recommend.diversity=0.2")
+    assert found.figures["ndcg_plain"] > 0
     days = table(lake, "item_days").filter(event_date=date(2024, 3, DAY))
     events = days.group_by("item_id").agg(pl.col("num_events").sum())
     lists = table(lake, "recommendations").filter(run_date=date(2024, 3, DAY), source="model")
@@ -170,9 +171,9 @@ def test_a_model_for_which_nothing_counts_but_what_is_popular_lately_lists_that_
     assert set(told["model_version"]) == {"fashionable"}
     assert (told["score"] / 1e4 - told["num_events"].fill_null(0).log1p()).abs().max() < 0.01
     run(spark, lake, "evaluate", *FEW_DRAWN, *by_date)
-    found = of_night(lake).filter(slice="all", metric="ndcg", k=20, against="")
+    figures = of_night(lake).filter(slice="all", metric="ndcg", k=20, against="")
     for protocol in ("by_date_full", "by_date_sampled_20"):
-        values = dict(found.filter(protocol=protocol).select("model_version", "value").iter_rows())
+        values = dict(figures.filter(protocol=protocol).select("model_version", "value").iter_rows())
         assert values["fashionable"] == pytest.approx(values["popular_7_days"], rel=0.05), protocol
         assert values["fashionable"] >= values["popular_7_days"] != values["popular"], (
             "equals are told apart by the model"

@@ -3,7 +3,7 @@
 B users   N items per list
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,10 +52,11 @@ def cost_of_variety(
     if not has_model(folder):
         return {}
     told = replace(plan, model_folder=str(folder))
-    columns = load_model(told.model_folder).columns
-    targets = lake.read(WINDOWS).where(of_the_date).select("target_idxs", "seen_idxs", *columns)
-    lately = lately_by_split(known, items, plan.run_date, window) if load_model(told.model_folder).lately else {}
-    told = _with_its_vectors(told, [torch.from_numpy(lately["test"])] if lately else [])
+    model = load_model(told.model_folder)
+    targets = lake.read(WINDOWS).where(of_the_date).select("target_idxs", "seen_idxs", *model.columns)
+    lately = lately_by_split(known, items, plan.run_date, window) if model.lately else {}
+    events = lately.get("test", np.zeros(model.shape.vocabulary_size, dtype=np.int64))
+    told = _with_its_vectors(told, torch.from_numpy(events))
     summed = targets.mapInArrow(_measure(told), GAINS).groupBy().sum().first()
     plain, varied, users = summed if summed else (None, None, None)
     if not users:
@@ -63,11 +64,11 @@ def cost_of_variety(
     return {"ndcg_plain": plain / users, "ndcg_varied": varied / users, "variety_users": float(users)}
 
 
-def _with_its_vectors(plan: GroupPlan, events: Sequence[Tensor]) -> GroupPlan:
-    """Return the plan with an offer that has the vectors of the plan's own model. In: events: see `scored_items`."""
+def _with_its_vectors(plan: GroupPlan, events_V: Tensor) -> GroupPlan:
+    """Return the plan with an offer that has the vectors of the plan's own model. In: events_V: see `scored_items`."""
     offer = read_offer(plan.offer_folder)
     item_K = torch.from_numpy(offer.item_idxs_I[: offer.num_scored])
-    exact_KD = scored_items(load_model(plan.model_folder), item_K, events).detach().contiguous()
+    exact_KD = scored_items(load_model(plan.model_folder), item_K, [events_V]).detach().contiguous()
     if torch.equal(exact_KD, offer.vectors.exact_KD):
         return plan
     folder = f"{plan.offer_folder}-evaluated"
