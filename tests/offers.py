@@ -61,6 +61,10 @@ def model_that_counts_what_is_popular_lately() -> SequenceModel:
     return built
 
 
+MODELS = (small_model, model_of_two_opinions, model_that_counts_what_is_popular_lately)
+"""What makes models that lists of every kind are made with."""
+
+
 def rules(*rows: Mapping[str, object]) -> pl.DataFrame:
     """Rules as they are read from the table: what a row leaves out is null."""
     kinds = {field.name: RULE_TYPES[field.dataType.simpleString()] for field in RULES.schema}

@@ -17,12 +17,11 @@ from sparkrec.sequences import read_pasts, user_numbers
 from sparkrec.tables import PAD
 from tests.offers import (
     KNOWN,
+    MODELS,
     TOP_N,
     brute_force,
     items_of,
     lists,
-    model_of_two_opinions,
-    model_that_counts_what_is_popular_lately,
     offer_for,
     people,
     rules,
@@ -30,8 +29,6 @@ from tests.offers import (
     small_model,
 )
 from tests.pasts import histories
-
-MODELS = (small_model, model_of_two_opinions, model_that_counts_what_is_popular_lately)
 
 
 @pytest.fixture(scope="module", params=MODELS)

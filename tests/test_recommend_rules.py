@@ -17,22 +17,18 @@ from sparkrec.recommend.rules import NO_CAP, check_rules, effects_of, of_the_nig
 from sparkrec.recommend.tile import Tile
 from tests.offers import (
     KNOWN,
+    MODELS,
     TOP_N,
     brute_force,
     catalogue,
     items_of,
     lists,
-    model_of_two_opinions,
-    model_that_counts_what_is_popular_lately,
     offer_for,
     people,
     rules,
     scorer_for,
-    small_model,
 )
 from tests.running import day
-
-MODELS = (small_model, model_of_two_opinions, model_that_counts_what_is_popular_lately)
 
 
 @pytest.fixture(scope="module", params=MODELS)

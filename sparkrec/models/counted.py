@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from sparkrec.models.neighbours import Neighbours
@@ -19,11 +18,9 @@ class Counted(SequenceModel):
 
     def __init__(self, shape: ModelShape) -> None:
         nn.Module.__init__(self)
-        self.shape = shape
+        self._begin(shape)
         self.neighbours: Neighbours | None = None
         self.purchase, self.actions = None, nn.ModuleDict()
-        self.register_buffer("is_known_V", torch.zeros(shape.vocabulary_size, dtype=torch.bool))
-        self.register_buffer("lately", torch.zeros(()))
 
     @property
     def inputs(self) -> tuple[str, ...]:

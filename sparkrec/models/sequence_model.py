@@ -66,7 +66,7 @@ class SequenceModel(nn.Module):
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__()
-        self.shape = shape
+        self._begin(shape)
         self.items = Items(shape)
         self.events = Events(shape)
         self.neighbours: Neighbours | None = (
@@ -79,6 +79,10 @@ class SequenceModel(nn.Module):
         self.actions = nn.ModuleDict(
             {name: ActionHead(self.state_width, shape) for name in (NEXT_ACTION, OWN_ACTION) if name in shape.heads}
         )
+
+    def _begin(self, shape: ModelShape) -> None:
+        """Have what every model has, learnt or not."""
+        self.shape = shape
         self.register_buffer("is_known_V", torch.zeros(shape.vocabulary_size, dtype=torch.bool))
         self.register_buffer("lately", torch.zeros(()))
 
