@@ -29,7 +29,9 @@ CORES = min(2, os.cpu_count() or 1)
 WIDTH, BLOCKS, HEADS, LENGTH, BATCH, NEGATIVES = 64, 1, 1, 50, 128, 256
 SHAPE = {"width": WIDTH, "num_blocks": BLOCKS, "num_heads": HEADS, "batch_size_per_rank": BATCH}
 ONE_WINDOW_EACH = "window.stride=1000000"
-AS_THE_PEER = {"temperature": None, "later_targets": 0, "average": 0, "dropout": 0.2, "warmup_steps": 50}
+AS_THE_PEER = {
+    "members": 1, "temperature": None, "later_targets": 0, "average": 0, "dropout": 0.2, "warmup_steps": 50,
+}  # fmt: skip
 """What the product does otherwise and RecTools does not."""
 LOSSES = ("softmax", "sampled_softmax")
 """The first is one and the same in both; sampled, RecTools draws negatives per target and sparkrec per batch."""

@@ -9,7 +9,7 @@ import torch
 from sparkrec.config.train_settings import TrainSettings
 from sparkrec.models.store import Card
 from sparkrec.tables import PAD
-from sparkrec.train.candidate import shape_of
+from sparkrec.train.candidate import num_members_of, shape_of
 from sparkrec.train.feed import FileSet
 from sparkrec.train.plan import TrainingSet, TrainPlan, Vocabulary, write_plan
 
@@ -31,9 +31,10 @@ def plan_on(
     train = TrainSettings.model_validate(settings)
     known = torch.tensor([False, False] + [True] * (size - 2))
     vocabulary = Vocabulary(torch.tensor([0, 0, *counts]), known, torch.full((size,), -1))
-    shape = shape_of(train, length, vocabulary)
+    files = {name: files_of(lake, day, name, max_files) for name in SPLITS}
+    shape = shape_of(train, length, vocabulary, num_members_of(train, files["train"].num_targets, None))
     plan = TrainPlan(
-        training_set=TrainingSet(**{name: files_of(lake, day, name, max_files) for name in SPLITS}, fingerprint=""),
+        training_set=TrainingSet(**files, fingerprint=""),
         settings=train,
         num_negatives=4,
         popularity_power=popularity_power,

@@ -56,7 +56,7 @@ def plan_for(board: pa.Table, folder: Path, architecture: str = "sasrec", **sett
     """Write the files and the plan of a training on the board; `settings` change those of train."""
     small = TrainSettings(
         width=32, num_blocks=1, max_epochs=30, patience=30, batch_size_per_rank=32, dropout=0.0, learning_rate=0.005,
-        warmup_steps=5, device="cpu", num_shared_negatives=64, threads_per_worker=1,
+        warmup_steps=5, device="cpu", num_shared_negatives=64, threads_per_worker=1, members=1,
     )  # fmt: skip
     train = TrainSettings.model_validate({**small.model_dump(), **settings})
     shape = ModelShape(
@@ -69,6 +69,7 @@ def plan_for(board: pa.Table, folder: Path, architecture: str = "sasrec", **sett
         train.temperature,
         num_users=train.num_users,
         heads=tuple(train.heads),
+        num_members=train.members or 1,
     )
     files = {name: write_files(folder / name, split(board, name), 2, 64) for name in SPLITS}
     plan = TrainPlan(

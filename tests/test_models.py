@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sparkrec.config.train_settings import COUNTED, WITHOUT_NEIGHBOURS, WITHOUT_PAST
+from sparkrec.config.train_settings import ALONE, COUNTED, WITHOUT_NEIGHBOURS, WITHOUT_PAST
 from sparkrec.errors import SparkrecError
 from sparkrec.models.attention import by_distance
 from sparkrec.models.best import Finder, coarse_numbers, vectors_of
@@ -22,14 +22,23 @@ from sparkrec.models.store import CARD, WEIGHTS, Card, has_model, is_readable, l
 
 HEADS = ("next_action", "purchase")
 SHAPE = ModelShape(30, 8, width=16, num_blocks=2, num_heads=2, dropout=0.1, num_users=50, heads=HEADS)
-models = pytest.mark.parametrize("name", LEARNT)
-readers = pytest.mark.parametrize("name", [name for name in LEARNT if ARCHITECTURES[name].reads_past])
-"""Architectures whose states follow from what a user did."""
+TWO = "two "
+"""Before the name of an architecture: an ensemble of two of them."""
+BUILT = (*LEARNT, f"{TWO}sasrec", f"{TWO}caser")
+models = pytest.mark.parametrize("name", BUILT)
+readers = pytest.mark.parametrize("name", [name for name in BUILT if ARCHITECTURES[name.removeprefix(TWO)].reads_past])
+"""Those whose states follow from what a user did."""
+
+
+def card_of(name: str) -> Card:
+    shape = replace(SHAPE, num_members=2) if name.startswith(TWO) else SHAPE
+    return Card("v", name.removeprefix(TWO), shape, "line")
 
 
 def untrained(name: str) -> SequenceModel:
     torch.manual_seed(7)
-    model = build_model(name, SHAPE).eval()
+    card = card_of(name)
+    model = build_model(card.architecture, card.shape).eval()
     model.is_known_V[2:] = True
     return model
 
@@ -73,7 +82,8 @@ def test_other_users_of_a_batch_change_no_score(name: str) -> None:
 def test_the_settings_know_what_the_models_are() -> None:
     assert set(COUNTED) == ARCHITECTURES.keys() - set(LEARNT)
     assert set(WITHOUT_PAST) == {name for name in LEARNT if not ARCHITECTURES[name].reads_past}
-    assert {name for name in LEARNT if ARCHITECTURES[name].scores_pairs} <= set(WITHOUT_NEIGHBOURS)
+    assert set(ALONE) == {name for name in LEARNT if ARCHITECTURES[name].scores_pairs}
+    assert set(ALONE) <= set(WITHOUT_NEIGHBOURS)
 
 
 @models
@@ -84,7 +94,7 @@ def test_the_matrix_holds_every_items_vector(name: str) -> None:
     assert model.item_matrix()[2:].abs().sum(dim=1).all()
 
 
-@pytest.mark.parametrize("name", [name for name in LEARNT if ARCHITECTURES[name].reads_user])
+@pytest.mark.parametrize("name", [name for name in BUILT if ARCHITECTURES[name.removeprefix(TWO)].reads_user])
 def test_another_user_gets_other_scores(name: str) -> None:
     model = untrained(name)
     scores = []
@@ -96,6 +106,21 @@ def test_another_user_gets_other_scores(name: str) -> None:
         score_BV = model.all_pair_scores(state_BD) if model.scores_pairs else model.scores(state_BD)
         scores.append(score_BV[0, 2:])
     assert not torch.allclose(*scores)
+
+
+@pytest.mark.parametrize("name", [f"{TWO}sasrec", f"{TWO}caser"])
+def test_scores_of_an_ensemble_are_the_mean_of_its_members(name: str) -> None:
+    model = untrained(name)
+    told = inputs([5, 6, 7])
+    score_BV = model.scores(model.last_state(told))
+    of_members = []
+    for member in model.parts:
+        member.is_known_V[2:] = True
+        of_members.append(member.scores(member.last_state(told)))
+    assert len(of_members) == 2
+    assert not torch.allclose(*of_members), "each has random weights of its own"
+    assert torch.allclose(score_BV, sum(of_members) / 2, atol=1e-6)
+    assert torch.allclose(model.states(told)[:, -1], model.last_state(told), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", [name for name, of in ARCHITECTURES.items() if not of.scores_pairs])
@@ -141,14 +166,14 @@ def test_only_known_items_are_scored(name: str) -> None:
 @models
 def test_a_saved_model_scores_the_same(name: str, tmp_path: Path) -> None:
     model = untrained(name)
-    save_model(tmp_path / "m", model, Card("v", name, SHAPE, "line"))
+    save_model(tmp_path / "m", model, card_of(name))
     loaded = load_model(str(tmp_path / "m"))
     assert torch.allclose(loaded.states(inputs([5, 6])), model.states(inputs([5, 6])), atol=1e-6)
     assert torch.equal(loaded.is_known_V, model.is_known_V)
     state_BD, items_BM = model.states(inputs([5, 6]))[:, -1], torch.tensor([[7, 8]])
     for ask in (lambda m: m.purchase_logits(state_BD, items_BM), lambda m: m.action_logits(state_BD, "next_action")):
         assert torch.allclose(ask(loaded), ask(model), atol=1e-6)
-    assert read_card(tmp_path / "m") == Card("v", name, SHAPE, "line")
+    assert read_card(tmp_path / "m") == card_of(name)
 
 
 @pytest.mark.parametrize("name", [name for name in LEARNT if ARCHITECTURES[name].scores_pairs])

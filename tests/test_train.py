@@ -107,6 +107,16 @@ def test_hardware_that_multiplies_bfloat16_does_so_where_scores_can_bear_it(
     assert {values.dtype for values in weights if values.is_floating_point()} == {torch.float32}
 
 
+def test_an_ensemble_finds_the_next_square_and_every_member_learns(board: pa.Table, tmp_path: Path) -> None:
+    plan = plan_for(board, tmp_path, members=2, heads=["next_action"])
+    before = untrained(plan, all_known(), Place(0, 1, torch.device("cpu"))).state_dict()
+    train_rank(str(plan.attempt))
+    assert share_found(plan.folder, board) > 0.95
+    learnt = dict(load_model(str(plan.folder)).named_parameters())
+    assert {name.split(".")[0] for name in learnt} == {"members", "actions"}
+    assert not [name for name, values in learnt.items() if torch.equal(before[name], values)]
+
+
 @pytest.mark.parametrize("architecture", [name for name in LEARNT if not ARCHITECTURES[name].reads_past])
 def test_a_model_of_users_alone_finds_their_colour(board: pa.Table, tmp_path: Path, architecture: str) -> None:
     plan = plan_for(board, tmp_path, architecture, num_users=4096)

@@ -17,12 +17,13 @@ import torch
 from safetensors.torch import load_file
 
 from sparkrec.config import load_settings
+from sparkrec.config.train_settings import TrainSettings
 from sparkrec.errors import SparkrecError
 from sparkrec.models.registry import build_model
 from sparkrec.models.second_opinion import SecondOpinion
 from sparkrec.models.shape import ModelShape
 from sparkrec.models.store import Card, load_model, save_model
-from sparkrec.train.candidate import plan_training, refit_of
+from sparkrec.train.candidate import num_members_of, plan_training, refit_of
 from sparkrec.train.checkpoint import newest_checkpoint
 from sparkrec.train.plan import TrainPlan
 from sparkrec.train.rank import train_rank
@@ -289,22 +290,53 @@ def test_new_items_start_at_their_categorys_mean_and_all_else_where_it_was(board
         assert torch.equal(grown.blocks.state_dict()[name], weight)
 
 
-def test_attributes_keep_their_vectors_and_neighbours_are_those_of_now(tmp_path: Path) -> None:
-    shape = ModelShape(9, 4, 8, 1, 1, 0.0, num_neighbours=2, num_attributes=2, max_attributes=1)
+@pytest.mark.parametrize("num_members", [1, 2])
+def test_attributes_keep_their_vectors_and_neighbours_are_those_of_now(tmp_path: Path, num_members: int) -> None:
+    shape = ModelShape(
+        9, 4, 8, 1, 1, 0.0, num_neighbours=2, num_attributes=2, max_attributes=1, num_members=num_members
+    )
     earlier = build_model("sasrec", shape)
-    earlier.items.attribute_keys = torch.tensor([0, -5, 9])
+    for part in earlier.parts:
+        part.items.attribute_keys = torch.tensor([0, -5, 9])
     assert earlier.neighbours is not None
     earlier.neighbours.counts.fill_(3.0)
     save_model(tmp_path / "m", earlier, Card("v", "sasrec", shape, "line"))
     now = build_model("sasrec", replace(shape, num_attributes=3, num_neighbours=1))
     now.is_known_V[2:] = True
-    now.items.attribute_keys = torch.tensor([0, -5, 7, 9])
-    fresh = now.items.attributes.weight.detach().clone()
+    for part in now.parts:
+        part.items.attribute_keys = torch.tensor([0, -5, 7, 9])
+    fresh_ones = [part.items.attributes.weight.detach().clone() for part in now.parts]
     start_from(now, tmp_path / "m", torch.full((9,), -1))
-    then = earlier.items.attributes.weight
-    assert torch.equal(now.items.attributes.weight, torch.stack([fresh[0], then[1], fresh[2], then[2]]))
+    for part, fresh, was in zip(now.parts, fresh_ones, earlier.parts, strict=True):
+        then = was.items.attributes.weight
+        assert torch.equal(part.items.attributes.weight, torch.stack([fresh[0], then[1], fresh[2], then[2]]))
     assert now.neighbours is not None and now.neighbours.next_VK.shape == (9, 1)
     assert now.neighbours.counts == 0
+
+
+def test_new_items_start_at_their_categorys_mean_in_every_member(tmp_path: Path) -> None:
+    shape = ModelShape(5, 4, 8, 1, 1, 0.0, num_members=2)
+    earlier = build_model("sasrec", shape)
+    earlier.is_known_V[2:] = True
+    save_model(tmp_path / "m", earlier, Card("v", "sasrec", shape, "line"))
+    now = build_model("sasrec", replace(shape, vocabulary_size=6))
+    now.is_known_V[2:] = True
+    assert start_from(now, tmp_path / "m", torch.tensor([-1, -1, 7, -1, 7, 7])) == 1
+    for part, was in zip(now.parts, earlier.parts, strict=True):
+        then = was.items.own.weight
+        assert torch.allclose(part.items.own.weight, torch.cat([then, (then[2:3] + then[4:5]) / 2]))
+
+
+def test_as_many_models_learn_side_by_side_as_are_asked_for_or_gone_on_from_or_the_size_wants(
+    board: pa.Table, tmp_path: Path
+) -> None:
+    champion = saved(board, tmp_path).folder
+    few, many, unset = 2_000_000, 2_000_001, TrainSettings()
+    assert [num_members_of(unset, size, None) for size in (few, many)] == [2, 1]
+    assert num_members_of(unset, few, champion) == 1, "or the size could grow past the bound, and be refused"
+    assert [num_members_of(TrainSettings(members=3), many, start) for start in (None, champion)] == [3, 3]
+    for model in ("mf", "item_knn", "popular", "ite", "cnn_hybrid", "cnn_only", "long_only"):
+        assert num_members_of(TrainSettings(model=model, members=2), few, None) == 1, model
 
 
 def test_fine_tuning_starts_from_the_weights_it_is_given(board: pa.Table, tmp_path: Path) -> None:

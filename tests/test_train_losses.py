@@ -248,6 +248,28 @@ def test_a_batch_without_any_target_changes_nothing(loss: str) -> None:
     assert all(p.grad is None or not p.grad.any() for p in model.parameters())
 
 
+@pytest.mark.parametrize("loss", ["softmax", "binary", "pairwise"])
+def test_members_of_an_ensemble_learn_each_by_itself(loss: str) -> None:
+    torch.manual_seed(4)
+    model = build_model("sasrec", ModelShape(30, 12, 16, 2, 2, 0.0, temperature=0.07, num_members=2))
+    vocabulary = Vocabulary(torch.ones(30, dtype=torch.int64), torch.ones(30, dtype=torch.bool), torch.full((30,), -1))
+    pieces = cut_pieces(batch_of([3, 12, 5, 9]), 3)
+    objective = Objective(TrainSettings(loss=loss), vocabulary, 0.75, torch.device("cpu"))
+    losses = []
+    for learner in (model, *model.parts):
+        learner.is_known_V[2:] = True
+        losses.append(objective(TargetStates(learner), learner, pieces, torch.Generator()))
+    together, *alone = losses
+    assert together.item() == pytest.approx(sum(loss.item() for loss in alone) / 2, rel=1e-5)
+    assert alone[0].item() != alone[1].item()
+    weights = list(model.parameters())
+    of_all = torch.autograd.grad(together, weights, allow_unused=True)
+    of_each = torch.autograd.grad(alone[0] + alone[1], weights, allow_unused=True)
+    for found, wanted in zip(of_all, of_each, strict=True):
+        assert (found is None) == (wanted is None)
+        assert found is None or torch.allclose(found, wanted / 2, atol=1e-6)
+
+
 @pytest.mark.parametrize("architecture", [name for name in LEARNT if ARCHITECTURES[name].reads_past])
 def test_a_tiny_set_is_learnt_by_heart(architecture: str) -> None:
     torch.manual_seed(1)

@@ -10,6 +10,8 @@ COUNTED = ("popular", "mf", "item_knn")
 """Models that are not learnt step by step."""
 WITHOUT_PAST = ("ite", "long_only")
 """Models that do not look at what a user did."""
+ALONE = ("ite", "cnn_hybrid", "cnn_only", "long_only")
+"""Models that score pairs by a network; these have no inner products that vectors side by side could stand for."""
 WITHOUT_NEIGHBOURS = ("popular", "mf", "ite", "cnn_hybrid", "cnn_only", "long_only")
 """Models that no second opinion is added to: those that score pairs would need it on another scale."""
 
@@ -23,6 +25,8 @@ class TrainSettings(Section):
     """Architecture, a file in sparkrec/models."""
     width: PositiveInt = 128
     """Width of item vectors and states (D)."""
+    members: PositiveInt | None = None
+    """Models side by side, each of this width, whose mean scores count; null: two up to 2 million targets, then one."""
     num_blocks: PositiveInt = 2
     """Transformer blocks."""
     num_heads: PositiveInt = 2

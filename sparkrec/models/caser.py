@@ -7,8 +7,6 @@ one state, so that items have one vector.
 B users   L positions   D width   F filters
 """
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +20,7 @@ NUM_EVENTS, HEIGHTS, FILTERS, VERTICAL = 5, (1, 2, 3, 4, 5), 16, 4
 
 
 class Caser(SequenceModel):
-    reads_user: ClassVar[bool] = True
+    reads_user: bool = True
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__(shape)

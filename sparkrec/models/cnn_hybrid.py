@@ -41,7 +41,7 @@ class ShortTerm(nn.Module):
 
 
 class CNNHybrid(PairModel):
-    reads_user: ClassVar[bool] = True
+    reads_user: bool = True
     num_parts: ClassVar[int] = 2
 
     def __init__(self, shape: ModelShape) -> None:

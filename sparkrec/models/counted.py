@@ -14,7 +14,7 @@ class Counted(SequenceModel):
     """Has no parameters; `states` and `item_matrix` are the architecture's own."""
 
     learns: ClassVar[bool] = False
-    item_tables: ClassVar[tuple[str, ...]] = ()
+    item_tables: tuple[str, ...] = ()
 
     def __init__(self, shape: ModelShape) -> None:
         nn.Module.__init__(self)

@@ -8,8 +8,6 @@ own vector and the mean of the vectors of the events so far, which hold category
 B users   L positions   D width
 """
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
@@ -39,7 +37,7 @@ class Context(nn.Module):
 
 
 class DFNN(SequenceModel):
-    reads_user: ClassVar[bool] = True
+    reads_user: bool = True
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__(shape)

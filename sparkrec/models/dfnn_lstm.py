@@ -6,8 +6,6 @@ the states score items like any other model's.
 B users   L positions   D width
 """
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +17,7 @@ from sparkrec.models.shape import ModelShape
 
 
 class DFNNLSTM(SequenceModel):
-    reads_user: ClassVar[bool] = True
+    reads_user: bool = True
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__(shape)

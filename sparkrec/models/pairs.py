@@ -84,8 +84,8 @@ class PairModel(SequenceModel):
 class LongTerm(PairModel):
     """A model whose state is the user's own vector, whatever the user did."""
 
-    reads_user: ClassVar[bool] = True
-    reads_past: ClassVar[bool] = False
+    reads_user: bool = True
+    reads_past: bool = False
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__(replace(shape, side_inputs=()))

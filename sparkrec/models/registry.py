@@ -7,6 +7,7 @@ from sparkrec.models.cnn_hybrid import CNNHybrid
 from sparkrec.models.cnn_only import CNNOnly
 from sparkrec.models.dfnn import DFNN
 from sparkrec.models.dfnn_lstm import DFNNLSTM
+from sparkrec.models.ensemble import Ensemble
 from sparkrec.models.esasrec import ESASRec
 from sparkrec.models.gru4rec import GRU4Rec
 from sparkrec.models.hstu import HSTU
@@ -49,4 +50,5 @@ LEARNT = tuple(name for name, architecture in ARCHITECTURES.items() if architect
 
 def build_model(name: str, shape: ModelShape) -> SequenceModel:
     """Return an untrained model; its weights come from torch's global generator."""
-    return ARCHITECTURES[name](shape)
+    architecture = ARCHITECTURES[name]
+    return Ensemble(architecture, shape) if shape.num_members > 1 else architecture(shape)

@@ -5,8 +5,6 @@ The profile is the user's own vector and the mean of the past so far.
 B users   L positions   D width
 """
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +16,7 @@ from sparkrec.models.shape import ModelShape
 
 
 class RNNProfile(SequenceModel):
-    reads_user: ClassVar[bool] = True
+    reads_user: bool = True
 
     def __init__(self, shape: ModelShape) -> None:
         super().__init__(shape)

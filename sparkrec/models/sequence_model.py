@@ -3,7 +3,7 @@
 B users   L positions   D width   V vocabulary size   M items of a user
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -45,16 +45,16 @@ class SequenceModel(nn.Module):
     Items that `is_known_V` leaves out are never scored.
     """
 
-    item_tables: ClassVar[tuple[str, ...]] = ("items.own.weight",)
+    item_tables: tuple[str, ...] = ("items.own.weight",)
     """Parameters with a row per item, (V, …): they grow with the vocabulary."""
 
     learns: ClassVar[bool] = True
     """Whether weights are learnt step by step; others are counted or solved for."""
 
-    reads_user: ClassVar[bool] = False
+    reads_user: bool = False
     """Whether users have vectors of their own."""
 
-    reads_past: ClassVar[bool] = True
+    reads_past: bool = True
     """Whether states follow from what a user did."""
 
     scores_pairs: ClassVar[bool] = False
@@ -69,12 +69,16 @@ class SequenceModel(nn.Module):
         self._begin(shape)
         self.items = Items(shape)
         self.events = Events(shape)
-        self.neighbours: Neighbours | None = (
-            Neighbours(shape.vocabulary_size, shape.num_neighbours) if shape.num_neighbours else None
-        )
         if self.reads_user:
             self.users = nn.Embedding(shape.num_users, shape.width)
             nn.init.normal_(self.users.weight, std=SPREAD)
+        self._end(shape)
+
+    def _end(self, shape: ModelShape) -> None:
+        """Have what goes on from states and vectors of items."""
+        self.neighbours: Neighbours | None = (
+            Neighbours(shape.vocabulary_size, shape.num_neighbours) if shape.num_neighbours else None
+        )
         self.purchase = PurchaseHead(self.num_known_of_pair, shape) if PURCHASE in shape.heads else None
         self.actions = nn.ModuleDict(
             {name: ActionHead(self.state_width, shape) for name in (NEXT_ACTION, OWN_ACTION) if name in shape.heads}
@@ -95,6 +99,15 @@ class SequenceModel(nn.Module):
     def columns(self) -> tuple[str, ...]:
         """Columns of `windows` that states are found from: `inputs`, and the user's where it is read."""
         return (*self.inputs, USER) if self.reads_user else self.inputs
+
+    @property
+    def parts(self) -> Sequence["SequenceModel"]:
+        """Models that learn from the next item each by itself: this one, or the members of an ensemble."""
+        return [self]
+
+    def states_of_parts(self, state_TD: Tensor) -> Sequence[Tensor]:
+        """Return every part's own states, (T, D) each."""
+        return [state_TD]
 
     def encode(self, past: "Past") -> Tensor:
         """Return (B, L, D); what stands at a position depends on that event and those before it only."""

@@ -30,6 +30,8 @@ class ModelShape:
 
     heads: tuple[str, ...] = ()
     """What the model is asked beside the next item, see `heads`."""
+    num_members: int = 1
+    """Models side by side, each of this width, see `ensemble`."""
 
     @classmethod
     def read(cls, told: Mapping[str, Any]) -> "ModelShape":

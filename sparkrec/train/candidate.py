@@ -12,18 +12,19 @@ from pyspark.sql import functions as F
 
 from sparkrec.config import Settings
 from sparkrec.config.load import chosen_settings, settings_hash
-from sparkrec.config.train_settings import TrainSettings
+from sparkrec.config.train_settings import ALONE, COUNTED, TrainSettings
 from sparkrec.models.published import evaluated
 from sparkrec.models.registry import LEARNT
 from sparkrec.models.second_opinion import SecondOpinion
 from sparkrec.models.shape import ModelShape
-from sparkrec.models.store import LAYOUT, REFIT, Card
+from sparkrec.models.store import LAYOUT, REFIT, Card, read_card
 from sparkrec.sequences import Ints
 from sparkrec.tables import MODELS
 from sparkrec.train.attributes import Attributes
 from sparkrec.train.checkpoint import check_fits
 from sparkrec.train.neighbours import NeighbourLists
 from sparkrec.train.plan import TrainingSet, TrainPlan, Vocabulary, name_version
+from sparkrec.train.schedule import members_for
 from sparkrec.train.warm_start import check_start
 from sparkrec.window.held_out import held_out_words
 from sparkrec.window.laws import known_mask
@@ -59,7 +60,8 @@ def plan_training(
         str(len(vocabulary.counts)),
         vocabulary.attributes_hash,
     )
-    shape = shape_of(train, settings.window.length, vocabulary)
+    num_members = num_members_of(train, training_set.train.num_targets, start_from)
+    shape = shape_of(train, settings.window.length, vocabulary, num_members)
     card = Card(version, train.model, shape, lineage, held_out_words(settings.window))
     if start_from:
         check_start(start_from, card)
@@ -92,7 +94,17 @@ def plan_training(
     )
 
 
-def shape_of(settings: TrainSettings, length: int, vocabulary: Vocabulary) -> ModelShape:
+def num_members_of(settings: TrainSettings, num_targets: int, start_from: Path | None) -> int:
+    """Return how many models learn side by side: as many as are asked for, or as there are to go on from, or as the
+    number of targets wants."""
+    if settings.model in (*COUNTED, *ALONE):
+        return 1
+    if settings.members:
+        return settings.members
+    return read_card(start_from).shape.num_members if start_from else members_for(num_targets)
+
+
+def shape_of(settings: TrainSettings, length: int, vocabulary: Vocabulary, num_members: int) -> ModelShape:
     """Return the shape of a model for windows of a length and a vocabulary."""
     return ModelShape(
         vocabulary_size=len(vocabulary.counts),
@@ -108,6 +120,7 @@ def shape_of(settings: TrainSettings, length: int, vocabulary: Vocabulary) -> Mo
         num_attributes=len(vocabulary.attribute_keys) - 1,
         max_attributes=vocabulary.attributes.shape[1],
         heads=tuple(settings.heads),
+        num_members=num_members,
     )
 
 

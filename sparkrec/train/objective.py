@@ -73,7 +73,12 @@ class Objective:
         negative_TK = None
         if "negative_idxs" in pieces[0]:
             negative_TK = at_targets(pieces, "negative_idxs").view(len(is_item_T), -1)[is_item_T]
-        loss = self._of_next_items(model, state_TD, follow_TF, negative_TK, generator) + sum(of_actions)
+        apart = zip(model.parts, model.states_of_parts(state_TD), strict=True)
+        of_parts = [
+            self._of_next_items(part, part_TD, follow_TF, negative_TK, model.is_known_V, generator)
+            for part, part_TD in apart
+        ]
+        loss = torch.stack(of_parts).mean() + sum(of_actions)
         if isinstance(model, PairModel) and negative_TK is not None:
             loss = loss + pair_loss(model, state_TD, target_T, negative_TK)
         if PURCHASE in model.shape.heads:
@@ -86,6 +91,7 @@ class Objective:
         state_TD: Tensor,
         follow_TF: Tensor,
         negative_TK: Tensor | None,
+        is_known_V: Tensor,
         generator: torch.Generator,
     ) -> Tensor:
         target_T, vectors = follow_TF[:, 0], model.item_vectors
@@ -99,7 +105,7 @@ class Objective:
         share_TF = shares_of(follow_TF, self._later)
         if self._loss == "softmax":
             in_bfloat16 = _multiplies_all_in_bfloat16(state_TD, model.shape.temperature)
-            return full_softmax(state_TD, model.item_matrix(), follow_TF, share_TF, model.is_known_V, in_bfloat16)
+            return full_softmax(state_TD, model.item_matrix(), follow_TF, share_TF, is_known_V, in_bfloat16)
         if self._loss == "in_batch_softmax":
             negative_P = in_batch_negatives(target_T, self._num_shared, generator)
         else:

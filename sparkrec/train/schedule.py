@@ -1,4 +1,4 @@
-"""How long a training may be, how large its batches are, and how its learning rate goes up."""
+"""How long a training may be, of how many models, how large its batches are, and how its learning rate goes up."""
 
 from sparkrec.config.train_settings import TrainSettings
 
@@ -6,6 +6,7 @@ STEPS = 350
 FEWEST_TARGETS, MOST_TARGETS = 256, 4096
 TARGETS, LEAST_STEPS = 10_000_000, 8_000
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 100
+FEW_TARGETS = 2_000_000
 
 
 def epochs_for(num_targets: int) -> int:
@@ -16,6 +17,12 @@ def epochs_for(num_targets: int) -> int:
     """
     targets = max(TARGETS, LEAST_STEPS * targets_per_step(num_targets))
     return int(max(FEWEST_EPOCHS, min(MOST_EPOCHS, -(-targets // max(num_targets, 1)))))
+
+
+def members_for(num_targets: int) -> int:
+    """Return how many models learn side by side: two where there is little to learn from, which a second one makes more
+    of and which costs little anyway."""
+    return 2 if num_targets <= FEW_TARGETS else 1
 
 
 def targets_per_step(num_targets: int) -> float:

@@ -15,7 +15,9 @@ def untrained(plan: TrainPlan, vocabulary: Vocabulary, place: Place) -> Sequence
     model = build_model(plan.card.architecture, plan.shape)
     model.is_known_V = vocabulary.is_known
     if plan.shape.num_attributes and model.learns:
-        model.items.attributes_VA, model.items.attribute_keys = vocabulary.attributes, vocabulary.attribute_keys
+        for part in model.parts:
+            part.items.attributes_VA = vocabulary.attributes.clone()
+            part.items.attribute_keys = vocabulary.attribute_keys.clone()
     if model.neighbours is not None:
         model.neighbours.next_VK, model.neighbours.weight_VK = vocabulary.next_items, vocabulary.next_weights
     if plan.start_from is not None:

@@ -17,7 +17,9 @@ from sparkrec.tables import FIRST_ITEM
 
 MAY_DIFFER = {"vocabulary_size", "dropout", "num_attributes", "max_attributes", "num_neighbours"}
 NEIGHBOURS = "neighbours."
-ATTRIBUTES, KEYS, NUMBERS = "items.attributes.weight", "items.attribute_keys", "items.attributes_VA"
+KNOWN, ATTRIBUTES, KEYS = "is_known_V", "items.attributes.weight", "items.attribute_keys"
+FOUND_ANEW = (KNOWN, KEYS, "items.attributes_VA")
+"""Ends of names, for each member of an ensemble has its own."""
 
 
 def check_start(folder: Path, card: Card) -> None:
@@ -44,19 +46,20 @@ def start_from(model: SequenceModel, folder: Path, category_V: Tensor) -> int:
     Out  how many items started from their category.
     """
     weights = read_weights(folder)
-    was_known = weights.pop("is_known_V")
-    vectors, keys = weights.pop(ATTRIBUTES, None), weights.pop(KEYS, None)
-    found_anew = [name for name in weights if name == NUMBERS or name.startswith(NEIGHBOURS)]
-    for name in found_anew:
-        weights.pop(name)
+    was_known = weights[KNOWN]
     new_V = torch.ones(model.shape.vocabulary_size, dtype=torch.bool)
     new_V[: len(was_known)] = ~was_known
     new_V[:FIRST_ITEM] = False  # 'unknown' stands for every search and every rare item, and is learnt as such
     own = model.state_dict()
-    if vectors is not None and keys is not None and model.shape.num_attributes:
-        _take_over(own[ATTRIBUTES], own[KEYS], vectors, keys)
     filled = torch.zeros_like(new_V)
     for name, values in weights.items():
+        if name.endswith(ATTRIBUTES):
+            keys = name.removesuffix(ATTRIBUTES) + KEYS
+            if model.shape.num_attributes:
+                _take_over(own[name], own[keys], values, weights[keys])
+            continue
+        if name.endswith(FOUND_ANEW) or name.startswith(NEIGHBOURS):
+            continue
         if name not in model.item_tables:
             own[name].copy_(values)
             continue
