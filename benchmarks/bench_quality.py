@@ -9,48 +9,51 @@ before. A trial (few users, one epoch) shows whether the script works: its table
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 from data_sets import known
 from filling import fill_page
-from lakes import SEED, DataSet, Entry, Lake, Rows, Scale
+from lakes import ONE_MEMBER, SEED, DataSet, Entry, Lake, Rows, Scale
 from page import as_difference, remarks, short, table_of, taken_by, turned_round, with_interval
 
 from sparkrec.config.train_settings import TrainSettings
-from sparkrec.models.registry import ARCHITECTURES
+from sparkrec.models.registry import LEARNT
 
 PAGE = "QUALITY.md"
 HEADLINE = Entry("default", (), (7, 8, 9))
-OTHERS = tuple(name for name in ARCHITECTURES if name not in (TrainSettings().model, "popular"))
-"""Every evaluation measures most-popular in any case."""
-MODELS = tuple(Entry(name, (f"train.model={name}",)) for name in OTHERS)
-SIMPLE = tuple(entry for entry in MODELS if entry.name in ("item_knn", "mf"))
+ONE = Entry("one member", (ONE_MEMBER,), (7, 8, 9))
+"""The default as a single model, which single models are held against."""
+SIMPLE = tuple(Entry(name, (f"train.model={name}",)) for name in ("item_knn", "mf"))
+LEARNT_ONES = tuple(
+    Entry(name, (f"train.model={name}", ONE_MEMBER)) for name in LEARNT if name != TrainSettings().model
+)
 CHANGES = (
-    Entry("default, no second opinion", ("train.neighbours=0",)),
-    Entry("default, from the next item alone", ("train.later_targets=0",)),
-    Entry("default, inner products", ("train.temperature=null",)),
-    Entry("default, weights not averaged", ("train.average=0",)),
-    Entry("default, width 64", ("train.width=64",)),
-    Entry("default, one block", ("train.num_blocks=1",)),
-    Entry("default, dropout 0.2", ("train.dropout=0.2",)),
-    Entry("default, sampled softmax, 512 negatives", ("train.loss=sampled_softmax",)),
+    Entry("one member, no second opinion", (ONE_MEMBER, "train.neighbours=0")),
+    Entry("one member, from the next item alone", (ONE_MEMBER, "train.later_targets=0")),
+    Entry("one member, inner products", (ONE_MEMBER, "train.temperature=null")),
+    Entry("one member, weights not averaged", (ONE_MEMBER, "train.average=0")),
+    Entry("one member, width 64", (ONE_MEMBER, "train.width=64")),
+    Entry("one member, one block", (ONE_MEMBER, "train.num_blocks=1")),
+    Entry("one member, dropout 0.2", (ONE_MEMBER, "train.dropout=0.2")),
+    Entry("one member, sampled softmax, 512 negatives", (ONE_MEMBER, "train.loss=sampled_softmax")),
 )
 SETS: dict[str, tuple[Entry, ...]] = {
-    "ml100k": (HEADLINE, *SIMPLE),
-    "taobao": (HEADLINE, *SIMPLE),
-    "rees46": (HEADLINE, *SIMPLE),
-    "beauty": (HEADLINE, *MODELS, *CHANGES),
-    "beauty_attributes": (HEADLINE,),
+    "ml100k": (HEADLINE, ONE, *SIMPLE),
+    "taobao": (HEADLINE, ONE, *SIMPLE),
+    "rees46": (HEADLINE, ONE, *SIMPLE),
+    "beauty": (HEADLINE, ONE, *SIMPLE, *LEARNT_ONES, *CHANGES),
+    "beauty_attributes": (HEADLINE, ONE),
 }
-"""By data set what is compared; the first entry with all others of its seeds."""
+"""By data set what is compared, see `comparisons`. Every evaluation measures most-popular in any case."""
 WANTED = {"beauty": (0.1008, 0.0611), "beauty_attributes": (0.1060, 0.0640)}
 """HR@10 and NDCG@10 that the default must be above: BSARec's as published, from ids alone, and what is asked for
 where attributes may be read."""
 POPULAR = {"popular": "most popular", "popular_7_days": "most popular of 7 days"}
-OF_SEEDS = ("data", "seeds", "HR@10: mean (lowest to highest)", "NDCG@10: mean (lowest to highest)", "above")
+OF_SEEDS = ("data", "model", "seeds", "HR@10: mean (lowest to highest)", "NDCG@10: mean (lowest to highest)", "above")
 COLUMNS = (
     "data", "model", "seed", "users", "HR@10", "NDCG@10 (95 %)", "repeat NDCG@10", "novel NDCG@10",
-    "NDCG@10 less that of the default (95 %)", "best epoch",
+    "NDCG@10 less that of the default, of one member where it has one (95 %)", "best epoch",
     "seconds", "settings",
 )  # fmt: skip
 
@@ -58,8 +61,16 @@ COLUMNS = (
 def run(data: DataSet, entries: Sequence[Entry], scale: Scale) -> None:
     """Train and compare what is not yet."""
     for seed in sorted({seed for entry in entries for seed in scale.seeds_of(entry)}):
-        first, *others = (entry for entry in entries if seed in scale.seeds_of(entry))
-        Lake(data, seed, scale).measure((first, others))
+        here = [entry for entry in entries if seed in scale.seeds_of(entry)]
+        Lake(data, seed, scale).measure(*comparisons(here))
+
+
+def comparisons(entries: Sequence[Entry]) -> list[tuple[Entry, list[Entry]]]:
+    """Return what is compared with what: the default with what has no members, single models with the single default,
+    and these two."""
+    single = [entry for entry in entries if ONE_MEMBER in entry.settings]
+    others = [entry for entry in entries if entry not in (HEADLINE, *single)]
+    return [(HEADLINE, [ONE, *others]), *([(ONE, rest)] if (rest := [one for one in single if one != ONE]) else [])]
 
 
 def whole_table(scale: Scale) -> str:
@@ -71,7 +82,8 @@ def whole_table(scale: Scale) -> str:
             lake = Lake(data_sets[name], seed, scale)
             here = [entry for entry in entries if seed in entry.seeds]
             trained = {entry.name: told for entry in here if (told := lake.trained(entry))}
-            figures = [row for row in lake.figures(here[0]) if row["protocol"] == data_sets[name].protocol]
+            figures = [row for first in (HEADLINE, ONE) for row in lake.figures(first)]
+            figures = [row for row in figures if row["protocol"] == data_sets[name].protocol]
             rows += rows_of(name, seed, here, trained, figures)
             if away := [entry.name for entry in here if entry.name not in trained]:
                 missing.append(f"{name}, seed {seed}: {', '.join(away)}")
@@ -81,14 +93,14 @@ def whole_table(scale: Scale) -> str:
 
 
 def of_seeds(scale: Scale) -> str:
-    """Return the table of the default model, its seeds taken together."""
+    """Return the table of the default model and of its single one, seeds taken together."""
     data_sets = known()
     rows = []
-    for name, (first, *_) in SETS.items():
-        measured = [both for seed in first.seeds if (both := figures_of(Lake(data_sets[name], seed, scale), first))]
+    for name, entry in product(SETS, (HEADLINE, ONE)):
+        measured = [both for seed in entry.seeds if (both := figures_of(Lake(data_sets[name], seed, scale), entry))]
         if measured:
             wanted = " / ".join(short(value) for value in WANTED.get(name, ()))
-            rows.append([name, str(len(measured)), *map(mean_of, zip(*measured, strict=True)), wanted])
+            rows.append([name, entry.name, str(len(measured)), *map(mean_of, zip(*measured, strict=True)), wanted])
     return table_of(OF_SEEDS, rows)
 
 
@@ -98,7 +110,8 @@ def figures_of(lake: Lake, entry: Entry) -> tuple[float, float] | None:
     whole = (version, "all", "", lake.data.protocol)
     found = {
         row["metric"]: row["value"]
-        for row in lake.figures(entry)
+        for first in (HEADLINE, ONE)
+        for row in lake.figures(first)
         if (row["model_version"], row["slice"], row["against"], row["protocol"]) == whole
     }
     return (found["hr"], found["ndcg"]) if found else None
@@ -117,26 +130,26 @@ def rows_of(
     In   trained: by entry, see `Lake.trained`. figures: rows of `metrics` of one protocol, none before the comparison.
     """
     by_version = {told["version"]: entry for entry in entries if (told := trained.get(entry.name))}
-    first = trained.get(entries[0].name, {}).get("version")
+    firsts = [trained[one.name]["version"] for one in (HEADLINE, ONE) if one.name in trained]
     found = {(row["slice"], row["model_version"], row["against"], row["metric"]): row for row in figures}
     rows = []
     for version, entry in by_version.items():
         told = trained[entry.name]
-        measured = _measured(found, version, first) or _told_by_training(told)
+        measured = _measured(found, version, firsts) or _told_by_training(told)
         rows.append([name, entry.name, str(seed), *measured, *taken_by(entry, told)])
     popular = [(version, word) for version, word in POPULAR.items() if ("all", version, "", "ndcg") in found]
     if seed == SEED:
-        rows += [[name, word, str(seed), *_measured(found, version, first), "", "", ""] for version, word in popular]
+        rows += [[name, word, str(seed), *_measured(found, version, firsts), "", "", ""] for version, word in popular]
     return rows
 
 
-def _measured(found: dict[tuple[str, str, str, str], dict[str, Any]], version: str, first: str | None) -> list[str]:
-    """Return users, HR, NDCG of all, of repeat and of novel targets, and the difference to the first; nothing where the
-    version was not compared."""
+def _measured(found: dict[tuple[str, str, str, str], dict[str, Any]], version: str, firsts: Sequence[str]) -> list[str]:
+    """Return users, HR, NDCG of all, of repeat and of novel targets, and the difference to what it was compared with;
+    nothing where it was not."""
     hr, ndcg = (found.get(("all", version, "", metric)) for metric in ("hr", "ndcg"))
     if hr is None or ndcg is None:
         return []
-    paired = found.get(("all", first or "", version, "ndcg"))
+    paired = next((row for first in firsts if (row := found.get(("all", first, version, "ndcg")))), None)
     beside = as_difference(turned_round(paired)) if paired else ""
     parts = [found.get((part, version, "", "ndcg")) for part in ("repeat", "novel")]
     apart = [short(row["value"]) if row else "" for row in parts]

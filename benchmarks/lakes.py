@@ -28,6 +28,7 @@ WORK = ROOT / "benchmarks" / "work" / "quality"
 MEASURED = ROOT / "benchmarks" / "measured"
 SEED = 7
 K = 10
+ONE_MEMBER = "train.members=1"
 OF_LISTS = ["published", "realised"]
 """Protocols that measure lists, not what was held out."""
 OF_HEADS = ["next_action", "own_action", "purchase"]

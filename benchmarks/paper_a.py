@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data_sets import known
-from lakes import SEED, DataSet, Entry, Lake, Scale
+from lakes import ONE_MEMBER, SEED, DataSet, Entry, Lake, Scale
 from page import Found, as_difference, named, remarks, short, table_of, taken_by, with_interval
 
 from sparkrec.evaluate.actions import MAJORITY, REPEAT_LAST
@@ -17,6 +17,7 @@ from sparkrec.models.heads import NEXT_ACTION, OWN_ACTION
 INPUTS = (
     'train.heads=["next_action","own_action"]',
     'train.side_inputs=["event_types","gap_buckets","session_starts","price_buckets"]',
+    ONE_MEMBER,
     "train.neighbours=0",
     "train.popular_lately=false",
     "train.max_epochs=10",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from data_sets import BUYERS_PROTOCOL, known
-from lakes import SEED, SLICES, DataSet, Entry, Lake, Scale
+from lakes import ONE_MEMBER, SEED, SLICES, DataSet, Entry, Lake, Scale
 from page import Found, as_difference, named, remarks, short, table_of, taken_by, turned_round, with_interval
 
 from sparkrec.models.registry import ARCHITECTURES
@@ -16,7 +16,7 @@ from sparkrec.models.registry import ARCHITECTURES
 PAPERS = ("mf", "gru4rec", "caser", "rnn_profile", "ite", "long_only", "cnn_only", "cnn_hybrid")
 BUDGET = "train.max_epochs=30"
 OF_THE_PAPER = (
-    BUDGET,
+    BUDGET, ONE_MEMBER,
     "train.neighbours=0", "train.width=50", "train.dropout=0.2", "train.loss=binary", "train.later_targets=0",
     "train.attributes=false",
 )  # fmt: skip
@@ -28,6 +28,7 @@ PAIRS = ("ite", "long_only", "cnn_only", "cnn_hybrid")
 ENTRIES = (
     *(Entry(name, (f"train.model={name}", *OF_THE_PAPER, *(TWO_STAGES if name in PAIRS else ()))) for name in PAPERS),
     Entry("item_knn", ("train.model=item_knn",)),
+    Entry("default, one member", (BUDGET, ONE_MEMBER)),
     Entry("default", (BUDGET,)),
 )
 PUBLISHED = {
@@ -91,7 +92,7 @@ def run(scale: Scale) -> None:
 
 def built() -> list[Entry]:
     """Return the entries whose architecture there is."""
-    return [entry for entry in ENTRIES if entry.name in ARCHITECTURES or entry.name == "default"]
+    return [entry for entry in ENTRIES if entry.name in ARCHITECTURES or entry.name.startswith("default")]
 
 
 def first_of(names: Mapping[str, Any]) -> str:
