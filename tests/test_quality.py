@@ -14,7 +14,7 @@ import paper_tables
 import polars as pl
 import pyarrow as pa
 import pytest
-from bench_quality import of_seeds, rows_of
+from bench_quality import HEADLINE, ONE, SETS, SIMPLE, comparisons, of_seeds, rows_of
 from data_sets import known
 from deltalake import write_deltalake
 from lakes import MEASURED, DataSet, Entry, Lake, Scale, candidate_of
@@ -22,7 +22,9 @@ from page import filled_in, named
 from paper_c import CLAIMS, Claim, difference, verdict, verdicts
 from retailrocket import companies, maximal, write_buyers
 
+from sparkrec.config import load_settings
 from sparkrec.job import code_version
+from sparkrec.models.registry import LEARNT
 
 SAMPLED = "leave_one_out_purchase_sampled_999"
 
@@ -120,11 +122,27 @@ def test_seeds_are_taken_together_of_those_that_are_measured(tmp_path: Path) -> 
         others = (ours | {"protocol": SAMPLED}, ours | {"slice": "novel"}, ours | {"model_version": "popular"})
         rows = [ours, ours | {"metric": "hr", "value": 2 * value}]
         rows += [row | {"value": 0.9} for row in (*others, ours | {"against": "popular"})]
-        stored = {"trained": {"default": told("v1")}, "compared": {"default": {"versions": {}, "rows": rows}}}
+        rows += [row | {"model_version": "v2", "value": row["value"] / 2} for row in rows]
+        single = told("v2") | {"settings": list(ONE.settings)}
+        trained = {"default": told("v1")} | ({ONE.name: single} if seed == 9 else {})
+        stored = {"trained": trained, "compared": {"default": {"versions": {}, "rows": rows}}}
         lake.results.write_text(json.dumps(stored))
     assert of_seeds(scale).splitlines()[2:] == [
-        "| beauty | 2 | .3000 (.2000 to .4000) | .1500 (.1000 to .2000) | .1008 / .0611 |"
+        "| beauty | default | 2 | .3000 (.2000 to .4000) | .1500 (.1000 to .2000) | .1008 / .0611 |",
+        "| beauty | one member | 1 | .2000 (.2000 to .2000) | .1000 (.1000 to .1000) | .1008 / .0611 |",
     ]
+
+
+def test_single_models_are_held_against_the_single_default_and_that_against_the_default() -> None:
+    by_set = {name: comparisons(entries) for name, entries in SETS.items()}
+    assert by_set["beauty_attributes"] == [(HEADLINE, [ONE])]
+    assert by_set["taobao"] == [(HEADLINE, [ONE, *SIMPLE])]
+    (first, others), (single, rest) = by_set["beauty"]
+    assert (first, others, single) == (HEADLINE, [ONE, *SIMPLE], ONE)
+    assert {first, *others, *rest} == set(SETS["beauty"])
+    trains = [load_settings("conf/local.yaml", entry.settings).train for entry in rest]
+    assert {train.model for train in trains} == {*LEARNT}
+    assert {train.members for train in trains} == {1}
 
 
 class Night(Lake):
