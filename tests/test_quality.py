@@ -122,7 +122,7 @@ def test_seeds_are_taken_together_of_those_that_are_measured(tmp_path: Path) -> 
         others = (ours | {"protocol": SAMPLED}, ours | {"slice": "novel"}, ours | {"model_version": "popular"})
         rows = [ours, ours | {"metric": "hr", "value": 2 * value}]
         rows += [row | {"value": 0.9} for row in (*others, ours | {"against": "popular"})]
-        rows += [row | {"model_version": "v2", "value": row["value"] / 2} for row in rows]
+        rows += [row | {"model_version": "v2", "value": row["value"] / 2} for row in rows[:2]]
         single = told("v2") | {"settings": list(ONE.settings)}
         trained = {"default": told("v1")} | ({ONE.name: single} if seed == 9 else {})
         stored = {"trained": trained, "compared": {"default": {"versions": {}, "rows": rows}}}
