@@ -34,6 +34,10 @@ def spark() -> Iterator[SparkSession]:
                 "spark.sql.shuffle.partitions": "2",
                 "spark.databricks.delta.snapshotPartitions": "1",
                 "spark.ui.showConsoleProgress": "false",
+                # To generate code for a handful of rows takes longer than to do without. The night that is killed in
+                # test_nightly.py runs with it, and is held against one that does not.
+                "spark.sql.codegen.wholeStage": "false",
+                "spark.sql.codegen.factoryMode": "NO_CODEGEN",
             },
         )
     )
