@@ -61,8 +61,22 @@ def model_that_counts_what_is_popular_lately() -> SequenceModel:
     return built
 
 
+def ensemble_that_counts_it_too() -> SequenceModel:
+    alone = model_of_two_opinions()
+    assert alone.neighbours is not None
+    built = build_model("sasrec", replace(alone.shape, num_members=2)).eval()
+    for place, member in enumerate(built.parts):
+        member.load_state_dict(small_model(7 + place).state_dict())
+    assert built.neighbours is not None
+    built.neighbours.load_state_dict(alone.neighbours.state_dict())
+    built.is_known_V[:] = alone.is_known_V
+    built.lately.fill_(1.5)
+    return built
+
+
 MODELS = (small_model, model_of_two_opinions, model_that_counts_what_is_popular_lately)
 """What makes models that lists of every kind are made with."""
+AND_ENSEMBLES = (*MODELS, ensemble_that_counts_it_too)
 
 
 def rules(*rows: Mapping[str, object]) -> pl.DataFrame:

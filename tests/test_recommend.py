@@ -16,6 +16,7 @@ from sparkrec.recommend.tile import tiles_of
 from sparkrec.sequences import read_pasts, user_numbers
 from sparkrec.tables import PAD
 from tests.offers import (
+    AND_ENSEMBLES,
     KNOWN,
     MODELS,
     TOP_N,
@@ -43,6 +44,7 @@ def random_pasts(num: int, seed: int = 7) -> list[list[int]]:
     return [[3, *rng.integers(1, 40, int(rng.integers(0, 12))).tolist(), 4] for _ in range(num)]
 
 
+@pytest.mark.parametrize("model", AND_ENSEMBLES, indirect=True)
 def test_lists_equal_brute_force(model: SequenceModel) -> None:
     rng = np.random.default_rng(7)
     pasts = random_pasts(30)
@@ -60,6 +62,7 @@ def test_lists_equal_brute_force(model: SequenceModel) -> None:
         assert {row["made_from"] for row in rows} == {user}
 
 
+@pytest.mark.parametrize("model", AND_ENSEMBLES, indirect=True)
 def test_the_first_pass_changes_no_bit(model: SequenceModel) -> None:
     who = people(*random_pasts(20))
     coarse, fine = (lists(who, model, offer_for(model), preselect=numbers) for numbers in ("bfloat16", "float32"))
@@ -74,6 +77,7 @@ def test_what_is_not_available_is_never_offered(model: SequenceModel) -> None:
     assert not set(without) & set(best[:2])
 
 
+@pytest.mark.parametrize("model", AND_ENSEMBLES, indirect=True)
 def test_neither_the_tile_nor_the_group_changes_a_bit(model: SequenceModel) -> None:
     pasts = random_pasts(23)
     offer = offer_for(model)
