@@ -15,13 +15,12 @@ from measure import measure
 from planned import files_of, plan_on
 
 from sparkrec.config.train_settings import TrainSettings
-from sparkrec.models.sasrec import SASRec
 from sparkrec.train.feed import Feed
 
 EPOCHS = 6
 SETTINGS = TrainSettings()
 BATCH = 128
-COLUMNS = [*SASRec.inputs, "target_idxs"]
+COLUMNS = ["item_idxs", *SETTINGS.side_inputs, "target_idxs"]
 """What the default model and loss read, beside window_id."""
 
 

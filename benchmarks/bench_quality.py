@@ -29,14 +29,14 @@ LEARNT_ONES = tuple(
     Entry(name, (f"train.model={name}", ONE_MEMBER)) for name in LEARNT if name != TrainSettings().model
 )
 CHANGES = (
-    Entry("one member, no second opinion", (ONE_MEMBER, "train.neighbours=0")),
-    Entry("one member, from the next item alone", (ONE_MEMBER, "train.later_targets=0")),
-    Entry("one member, inner products", (ONE_MEMBER, "train.temperature=null")),
-    Entry("one member, weights not averaged", (ONE_MEMBER, "train.average=0")),
-    Entry("one member, width 64", (ONE_MEMBER, "train.width=64")),
-    Entry("one member, one block", (ONE_MEMBER, "train.num_blocks=1")),
-    Entry("one member, dropout 0.2", (ONE_MEMBER, "train.dropout=0.2")),
-    Entry("one member, sampled softmax, 512 negatives", (ONE_MEMBER, "train.loss=sampled_softmax")),
+    Entry("one member without second opinion", (ONE_MEMBER, "train.neighbours=0")),
+    Entry("one member from the next item alone", (ONE_MEMBER, "train.later_targets=0")),
+    Entry("one member with inner products", (ONE_MEMBER, "train.temperature=null")),
+    Entry("one member without averaged weights", (ONE_MEMBER, "train.average=0")),
+    Entry("one member of width 64", (ONE_MEMBER, "train.width=64")),
+    Entry("one member of one block", (ONE_MEMBER, "train.num_blocks=1")),
+    Entry("one member with dropout 0.2", (ONE_MEMBER, "train.dropout=0.2")),
+    Entry("one member with sampled softmax of 512 negatives", (ONE_MEMBER, "train.loss=sampled_softmax")),
 )
 SETS: dict[str, tuple[Entry, ...]] = {
     "ml100k": (HEADLINE, ONE, *SIMPLE),
@@ -53,7 +53,7 @@ POPULAR = {"popular": "most popular", "popular_7_days": "most popular of 7 days"
 OF_SEEDS = ("data", "model", "seeds", "HR@10: mean (lowest to highest)", "NDCG@10: mean (lowest to highest)", "above")
 COLUMNS = (
     "data", "model", "seed", "users", "HR@10", "NDCG@10 (95 %)", "repeat NDCG@10", "novel NDCG@10",
-    "NDCG@10 less that of the default, of one member where it has one (95 %)", "best epoch",
+    "beside", "NDCG@10 less that of the one beside (95 %)", "best epoch",
     "seconds", "settings",
 )  # fmt: skip
 
@@ -130,7 +130,7 @@ def rows_of(
     In   trained: by entry, see `Lake.trained`. figures: rows of `metrics` of one protocol, none before the comparison.
     """
     by_version = {told["version"]: entry for entry in entries if (told := trained.get(entry.name))}
-    firsts = [trained[one.name]["version"] for one in (HEADLINE, ONE) if one.name in trained]
+    firsts = {trained[one.name]["version"]: one.name for one in (HEADLINE, ONE) if one.name in trained}
     found = {(row["slice"], row["model_version"], row["against"], row["metric"]): row for row in figures}
     rows = []
     for version, entry in by_version.items():
@@ -143,23 +143,25 @@ def rows_of(
     return rows
 
 
-def _measured(found: dict[tuple[str, str, str, str], dict[str, Any]], version: str, firsts: Sequence[str]) -> list[str]:
-    """Return users, HR, NDCG of all, of repeat and of novel targets, and the difference to what it was compared with;
-    nothing where it was not."""
+def _measured(
+    found: dict[tuple[str, str, str, str], dict[str, Any]], version: str, firsts: dict[str, str]
+) -> list[str]:
+    """Return users, HR, NDCG of all, of repeat and of novel targets, what it was compared with, and the
+    difference; nothing where it was not compared. In: firsts: names by version of what others are compared with."""
     hr, ndcg = (found.get(("all", version, "", metric)) for metric in ("hr", "ndcg"))
     if hr is None or ndcg is None:
         return []
     paired = next((row for first in firsts if (row := found.get(("all", first, version, "ndcg")))), None)
-    beside = as_difference(turned_round(paired)) if paired else ""
+    beside = [firsts[paired["model_version"]], as_difference(turned_round(paired))] if paired else ["", ""]
     parts = [found.get((part, version, "", "ndcg")) for part in ("repeat", "novel")]
     apart = [short(row["value"]) if row else "" for row in parts]
-    return [f"{ndcg['num_users']:,}", short(hr["value"]), with_interval(ndcg), *apart, beside]
+    return [f"{ndcg['num_users']:,}", short(hr["value"]), with_interval(ndcg), *apart, *beside]
 
 
 def _told_by_training(told: dict[str, Any]) -> list[str]:
     if told["ndcg10"] is None:
-        return ["0", "", "", "", "", ""]
-    return [f"{told['users']:,}", short(told["hr10"]), short(told["ndcg10"]), "", "", "not compared yet"]
+        return ["0", "", "", "", "", "", ""]
+    return [f"{told['users']:,}", short(told["hr10"]), short(told["ndcg10"]), "", "", "", "not compared yet"]
 
 
 def tables(scale: Scale) -> dict[str, str]:

@@ -24,7 +24,7 @@ INPUTS = (
 )
 """The same budget for all, and the paper's inputs beside item and category: kind of event, time, session and price."""
 MODELS = ("dfnn_lstm", "dfnn", "lstm")
-ENTRIES = (*(Entry(name, (f"train.model={name}", *INPUTS)) for name in MODELS), Entry("default", INPUTS))
+ENTRIES = (*(Entry(name, (f"train.model={name}", *INPUTS)) for name in MODELS), Entry("one member", INPUTS))
 BASELINES = {MAJORITY: "always the most frequent action", REPEAT_LAST: "the last action again"}
 DATA = ("actions_taobao", "actions_rees46", "actions_sample")
 ACTIONS = ("view", "cart", "purchase", "search", "favourite")

@@ -85,6 +85,12 @@ def test_a_wrong_setting_is_refused_with_the_way_out(override: str, told: str) -
     assert told in str(refusal.value)
 
 
+def test_a_model_that_is_always_single_refuses_members() -> None:
+    with pytest.raises(RefusedError, match=r"train.model=mf is always a single model, but train.members=2; set 1"):
+        load_settings("conf/local.yaml", ["train.model=mf", "train.members=2"])
+    assert load_settings("conf/local.yaml", ["train.model=mf", "train.members=1"]).train.members == 1
+
+
 def test_all_wrong_settings_are_told_at_once() -> None:
     with pytest.raises(RefusedError, match="2 setting"):
         load_settings("conf/local.yaml", ["train.dropout=2", "prepare.nonsense=1"])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from sparkrec.config.train_settings import ALONE, COUNTED, WITHOUT_NEIGHBOURS, WITHOUT_PAST
+from sparkrec.config.train_settings import COUNTED, SINGLE, WITHOUT_NEIGHBOURS, WITHOUT_PAST
 from sparkrec.errors import SparkrecError
 from sparkrec.models.attention import by_distance
 from sparkrec.models.best import Finder, coarse_numbers, vectors_of
@@ -82,8 +82,8 @@ def test_other_users_of_a_batch_change_no_score(name: str) -> None:
 def test_the_settings_know_what_the_models_are() -> None:
     assert set(COUNTED) == ARCHITECTURES.keys() - set(LEARNT)
     assert set(WITHOUT_PAST) == {name for name in LEARNT if not ARCHITECTURES[name].reads_past}
-    assert set(ALONE) == {name for name in LEARNT if ARCHITECTURES[name].scores_pairs}
-    assert set(ALONE) <= set(WITHOUT_NEIGHBOURS)
+    assert set(SINGLE) == {*COUNTED, *(name for name in LEARNT if ARCHITECTURES[name].scores_pairs)}
+    assert set(SINGLE) - {"item_knn"} <= set(WITHOUT_NEIGHBOURS)
 
 
 @models

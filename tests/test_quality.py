@@ -107,9 +107,20 @@ def test_rows_of_earlier_runs_stay_in_the_table_in_its_order() -> None:
     figures += [row | {"metric": "hr"} for row in figures] + [figure("v1", 0.1) | {"slice": "novel"}]
     rows = rows_of("beauty", 7, entries, trained, figures)
     assert [row[1] for row in rows] == ["default", "caser", "most popular"]
-    assert rows[0][3:] == ["9", ".3000", ".3000 (.2000 to .4000)", "", ".1000", "", "4", "12", ""]
-    assert rows[1][3:] == ["9", ".5000", ".2500", "", "", "not compared yet", "4", "12+", "`--set train.model=caser`"]
-    assert rows[2][8] == "-0.1000 (-0.2000 to -0.0500) *"
+    assert rows[0][3:] == ["9", ".3000", ".3000 (.2000 to .4000)", "", ".1000", "", "", "4", "12", ""]
+    assert rows[1][3:] == [
+        "9",
+        ".5000",
+        ".2500",
+        "",
+        "",
+        "",
+        "not compared yet",
+        "4",
+        "12+",
+        "`--set train.model=caser`",
+    ]
+    assert rows[2][8:10] == ["default", "-0.1000 (-0.2000 to -0.0500) *"]
     assert rows_of("beauty", 7, entries, {}, []) == []
 
 

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from sparkrec.config import load_settings
-from sparkrec.config.train_settings import TrainSettings
+from sparkrec.config.train_settings import SINGLE, TrainSettings
 from sparkrec.errors import SparkrecError
 from sparkrec.models.registry import build_model
 from sparkrec.models.second_opinion import SecondOpinion
@@ -335,8 +335,8 @@ def test_as_many_models_learn_side_by_side_as_are_asked_for_or_gone_on_from_or_t
     assert [num_members_of(unset, size, None) for size in (few, many)] == [2, 1]
     assert num_members_of(unset, few, champion) == 1, "or the size could grow past the bound, and be refused"
     assert [num_members_of(TrainSettings(members=3), many, start) for start in (None, champion)] == [3, 3]
-    for model in ("mf", "item_knn", "popular", "ite", "cnn_hybrid", "cnn_only", "long_only"):
-        assert num_members_of(TrainSettings(model=model, members=2), few, None) == 1, model
+    for model in SINGLE:
+        assert num_members_of(TrainSettings(model=model), few, None) == 1, model
 
 
 def test_fine_tuning_starts_from_the_weights_it_is_given(board: pa.Table, tmp_path: Path) -> None:
@@ -360,6 +360,7 @@ def test_fine_tuning_never_starts_from_a_refit_which_has_seen_what_is_held_out(b
         plan.training_set, all_known(), "line", date(2024, 3, 2), settings, tmp_path / "models", "code", champion
     )
     assert planned.start_from == plan.folder
+    assert planned.depends_on["train.members"] == planned.shape.num_members == 1, "what null came to, not null"
     refit = refit_of(planned, 3, SecondOpinion(0.5))
     assert refit.start_from == plan.folder
     assert (refit.fixed_epochs, refit.second_opinion) == (3, SecondOpinion(0.5))

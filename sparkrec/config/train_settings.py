@@ -10,8 +10,8 @@ COUNTED = ("popular", "mf", "item_knn")
 """Models that are not learnt step by step."""
 WITHOUT_PAST = ("ite", "long_only")
 """Models that do not look at what a user did."""
-ALONE = ("ite", "cnn_hybrid", "cnn_only", "long_only")
-"""Models that score pairs by a network; these have no inner products that vectors side by side could stand for."""
+SINGLE = (*COUNTED, "ite", "cnn_hybrid", "cnn_only", "long_only")
+"""Models that never learn side by side: counted ones, and those whose scores, of pairs, are no inner products."""
 WITHOUT_NEIGHBOURS = ("popular", "mf", "ite", "cnn_hybrid", "cnn_only", "long_only")
 """Models that no second opinion is added to: those that score pairs would need it on another scale."""
 
@@ -105,6 +105,10 @@ class TrainSettings(Section):
     def what_is_needed_is_there(self) -> "TrainSettings":
         if self.model == "item_knn" and not self.neighbours:
             raise ValueError("train.model=item_knn scores by neighbours, but train.neighbours=0; raise it")
+        if (self.members or 1) > 1 and self.model in SINGLE:
+            raise ValueError(
+                f"train.model={self.model} is always a single model, but train.members={self.members}; set 1"
+            )
         if self.heads and self.model in COUNTED:
             raise ValueError(f"train.model={self.model} is counted, not learnt, and has no train.heads; leave them out")
         if "own_action" in self.heads and self.model in WITHOUT_PAST:

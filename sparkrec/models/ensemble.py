@@ -1,7 +1,8 @@
 """Several models of one architecture that learn side by side, each from random weights of its own.
 
 They err in different places, so the mean of their scores ranks better than any one of them (Lakshminarayanan, Pritzel,
-Blundell, NeurIPS 2017, arXiv 1612.01474). Their vectors lie side by side, so that scores remain inner products.
+Blundell, NeurIPS 2017, arXiv 1612.01474). Their vectors lie side by side, so that scores remain inner products. Nothing
+of what they learn is shared but batches, the moment training ends, and the bound on the gradient (`train.clip_norm`).
 
 B users   L positions   N members   D width of a member   V vocabulary size
 """

@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from sparkrec.config import Settings
 from sparkrec.config.load import chosen_settings, settings_hash
-from sparkrec.config.train_settings import ALONE, COUNTED, TrainSettings
+from sparkrec.config.train_settings import SINGLE, TrainSettings
 from sparkrec.models.published import evaluated
 from sparkrec.models.registry import LEARNT
 from sparkrec.models.second_opinion import SecondOpinion
@@ -65,10 +65,9 @@ def plan_training(
     card = Card(version, train.model, shape, lineage, held_out_words(settings.window))
     if start_from:
         check_start(start_from, card)
-    decides = chosen_settings(settings, ("run", "window", "train"))
-    named = {f"{section}.{name}": value for section, values in decides.items() for name, value in values.items()}
     depends_on = {
-        **named,
+        **named_settings(settings),
+        "train.members": num_members,
         "layout": LAYOUT,
         "vocabulary lineage": lineage,
         "vocabulary size": len(vocabulary.counts),
@@ -94,10 +93,16 @@ def plan_training(
     )
 
 
+def named_settings(settings: Settings) -> dict[str, object]:
+    """Return what decides how a training ends, by `section.name`."""
+    decides = chosen_settings(settings, ("run", "window", "train"))
+    return {f"{section}.{name}": value for section, values in decides.items() for name, value in values.items()}
+
+
 def num_members_of(settings: TrainSettings, num_targets: int, start_from: Path | None) -> int:
     """Return how many models learn side by side: as many as are asked for, or as there are to go on from, or as the
     number of targets wants."""
-    if settings.model in (*COUNTED, *ALONE):
+    if settings.model in SINGLE:
         return 1
     if settings.members:
         return settings.members

@@ -62,9 +62,10 @@ def in_words(told: Mapping[str, Any], figures: Mapping[str, float]) -> str:
     if not told["ranks"]:
         return f"{when}: counted, without steps; validation NDCG@10 {ours:.4f} ({beside})"
     opinion = told["second_opinion"]
+    members = f", {told['members']} models side by side" if told["members"] > 1 else ""
     resumed = f", taken up at step {told['resumed_at']:,}" if told["resumed_at"] else ""
     return (
-        f"{when}{resumed}: {told['epochs']} epochs, {told['steps']:,} steps on {told['ranks']} rank(s),"
+        f"{when}{resumed}{members}: {told['epochs']} epochs, {told['steps']:,} steps on {told['ranks']} rank(s),"
         f" {told['epochs']} passes of the feed counted and complete, {told['repeated']:,} windows repeated to fill"
         f" steps, {100 * told['wait_share']:.1f} % of the time spent waiting for data; best epoch {told['best_epoch']},"
         f" validation NDCG@10 {ours:.4f} ({beside}); neighbours count {opinion['counts']:g}, an event"

@@ -289,6 +289,7 @@ class Training:
             "repeated": (self.steps_per_epoch * self.rows_per_step - self.wanted[0]) * epochs,
             "mean_travel": self.feed.passes.mean_travel(),
             "ranks": self.place.num_ranks,
+            "members": self.plan.shape.num_members,
             "history": progress.history,
         }
         (final / "training.json").write_text(json.dumps(summary), encoding="utf-8")
