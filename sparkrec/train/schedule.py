@@ -20,8 +20,8 @@ def epochs_for(num_targets: int) -> int:
 
 
 def members_for(num_targets: int) -> int:
-    """Return how many models learn side by side: two where there is little to learn from, which a second one makes more
-    of and which costs little anyway."""
+    """Return how many models learn side by side: two where there is little to learn from, for which a second one costs
+    little."""
     return 2 if num_targets <= FEW_TARGETS else 1
 
 
