@@ -28,6 +28,7 @@ DATE = "2024-03-05"
 SIZE = SampleSize(num_events=15_000, num_users=500, num_items=300, num_days=5)
 QUICK = (
     "train.num_workers=2",
+    "train.members=1",
     "train.max_epochs=8",
     "train.width=32",
     "train.batch_size_per_rank=16",
@@ -240,8 +241,10 @@ def test_a_night_cut_by_date_holds_out_what_happened_on_its_last_days(
     spark: SparkSession, sample: Path, lake: Path, tmp_path: Path
 ) -> None:
     other = Path(shutil.copytree(lake, tmp_path / "lake"))
-    by_date = [word for setting in ("window.held_out=date", "train.max_epochs=1") for word in ("--set", setting)]
-    run_job(spark, "nightly", *words(sample, other), *by_date)
+    changed = ("window.held_out=date", "train.max_epochs=1", "train.members=null")
+    run_job(spark, "nightly", *words(sample, other), *(word for setting in changed for word in ("--set", setting)))
+    newest = table(other, "models").sort("trained_at").to_dicts()[-1]
+    assert read_card(Path(newest["path"])).shape.num_members == 2, "where there is little to learn from"
     windows = table(other, "windows").filter(run_date=date(2024, 3, 5))
     kept = table(other, "events").sort("user_id", "event_ts").group_by("user_id", maintain_order=True).tail(200)
     events = kept.with_columns(is_item=pl.col("item_id").is_not_null())
