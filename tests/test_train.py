@@ -117,6 +117,18 @@ def test_an_ensemble_finds_the_next_square_and_every_member_learns(board: pa.Tab
     assert not [name for name, values in learnt.items() if torch.equal(before[name], values)]
 
 
+def test_every_member_is_told_of_the_attributes(board: pa.Table, tmp_path: Path) -> None:
+    plan = plan_for(board, tmp_path, members=2)
+    plan = replace(plan, shape=replace(plan.shape, num_attributes=2, max_attributes=1))
+    told = torch.arange(plan.shape.vocabulary_size)[:, None] % 3
+    vocabulary = replace(all_known(), attributes=told, attribute_keys=torch.tensor([0, -5, 9]))
+    parts = untrained(plan, vocabulary, Place(0, 1, torch.device("cpu"))).parts
+    assert len(parts) == 2
+    for part in parts:
+        assert torch.equal(part.items.attributes_VA, told)
+        assert part.items.attribute_keys.tolist() == [0, -5, 9]
+
+
 @pytest.mark.parametrize("architecture", [name for name in LEARNT if not ARCHITECTURES[name].reads_past])
 def test_a_model_of_users_alone_finds_their_colour(board: pa.Table, tmp_path: Path, architecture: str) -> None:
     plan = plan_for(board, tmp_path, architecture, num_users=4096)
