@@ -11,6 +11,7 @@ from data_sets import BUYERS_PROTOCOL, known
 from lakes import ONE_MEMBER, SEED, SLICES, DataSet, Entry, Lake, Scale
 from page import Found, as_difference, named, remarks, short, table_of, taken_by, turned_round, with_interval
 
+from sparkrec.config.train_settings import PAIRS
 from sparkrec.models.registry import ARCHITECTURES
 
 PAPERS = ("mf", "gru4rec", "caser", "rnn_profile", "ite", "long_only", "cnn_only", "cnn_hybrid")
@@ -22,9 +23,7 @@ OF_THE_PAPER = (
 )  # fmt: skip
 """The same budget for all; the paper's width, dropout, loss and negatives; no second opinion, which is not theirs."""
 TWO_STAGES = ('train.heads=["purchase"]',)
-"""Interest, then a purchase given interest."""
-PAIRS = ("ite", "long_only", "cnn_only", "cnn_hybrid")
-"""Of the paper's models those that score pairs; they have two stages."""
+"""Interest, then a purchase given interest: what the paper's models that score pairs have."""
 ENTRIES = (
     *(Entry(name, (f"train.model={name}", *OF_THE_PAPER, *(TWO_STAGES if name in PAIRS else ()))) for name in PAPERS),
     Entry("item_knn", ("train.model=item_knn",)),

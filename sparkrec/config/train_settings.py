@@ -10,9 +10,11 @@ COUNTED = ("popular", "mf", "item_knn")
 """Models that are not learnt step by step."""
 WITHOUT_PAST = ("ite", "long_only")
 """Models that do not look at what a user did."""
-SINGLE = (*COUNTED, "ite", "cnn_hybrid", "cnn_only", "long_only")
+PAIRS = ("ite", "long_only", "cnn_only", "cnn_hybrid")
+"""Models that score pairs of a user and an item by a network."""
+SINGLE = (*COUNTED, *PAIRS)
 """Models that never learn side by side: counted ones, and those whose scores, of pairs, are no inner products."""
-WITHOUT_NEIGHBOURS = ("popular", "mf", "ite", "cnn_hybrid", "cnn_only", "long_only")
+WITHOUT_NEIGHBOURS = ("popular", "mf", *PAIRS)
 """Models that no second opinion is added to: those that score pairs would need it on another scale."""
 
 
