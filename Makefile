@@ -47,7 +47,7 @@ evaluate: install ## stage 5: held-out targets -> metrics beside most-popular, a
 	@$(call submit,evaluate,$(foreach version,$(AGAINST),--against $(version)))
 
 test: install ## all tests that need no more than minutes
-	@python -m pytest
+	@python -m pytest -n 2 --dist loadgroup
 
 check: install ## ruff, mypy --strict, tests of the architecture
 	@ruff check . && ruff format --check -q . && mypy && python -m pytest tests/test_architecture.py tests/test_config.py tests/test_docs.py

@@ -137,7 +137,7 @@ class Lake:
 
     def trained(self, entry: Entry) -> dict[str, Any] | None:
         """Return what is known of the entry's model: version, settings, code, seconds, epochs, resumed, hr10, ndcg10,
-        users; None where it is yet to be trained."""
+        users, and `on`, the GPU, if its ranks ran elsewhere; None where it is yet to be trained."""
         told: dict[str, Any] | None = self._stored()["trained"].get(entry.name)
         return told if told and told["settings"] == list(entry.settings) else None
 

@@ -97,9 +97,15 @@ def turned_round(row: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def taken_by(entry: Entry, told: Mapping[str, Any]) -> list[str]:
-    """Return best epoch, seconds and settings of a model. In: told: see `Lake.trained`."""
+    """Return best epoch, seconds and settings of a model. In: told: see `Lake.trained`.
+
+    >>> taken_by(Entry("a", ("b=c",)), {"epochs": 3, "seconds": 61.2, "resumed": True, "on": "H200"})
+    ['3', '61+ (H200)', '`--set b=c`']
+    """
     settings = " ".join(f"--set {setting}" for setting in entry.settings)
     seconds = "" if told["seconds"] is None else f"{told['seconds']:.0f}{'+' if told['resumed'] else ''}"
+    if on := told.get("on"):
+        seconds += f" ({on})"
     return [str(told["epochs"] or ""), seconds, f"`{settings}`" if settings else ""]
 
 
@@ -108,5 +114,7 @@ def remarks(missing: Sequence[str], codes: Iterable[str]) -> Iterable[str]:
     yield f"Not run yet: {'; '.join(missing)}." if missing else "Nothing is left to run."
     told = ", ".join(f"{code} ({num})" for code, num in sorted(Counter(codes).items()))
     yield f"Versions of the code, with rows: {told or 'none'}. Seconds are the job's; + means that it was cut off once."
+    yield "Where a GPU is named, `jobs/train.py` planned the training and took the model up, and seconds are its rank's"
+    yield "there, beside others."
     yield "Clicks are taken in as below; `jobs/window.py` and `jobs/train.py` follow with the same settings and those"
     yield "of the row:"

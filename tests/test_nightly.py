@@ -27,7 +27,7 @@ from tests.running import content, run_job, table
 DATE = "2024-03-05"
 SIZE = SampleSize(num_events=15_000, num_users=500, num_items=300, num_days=5)
 QUICK = (
-    "train.num_workers=2",
+    "train.num_workers=1",
     "train.members=1",
     "train.max_epochs=8",
     "train.width=32",
@@ -241,7 +241,7 @@ def test_a_night_cut_by_date_holds_out_what_happened_on_its_last_days(
     spark: SparkSession, sample: Path, lake: Path, tmp_path: Path
 ) -> None:
     other = Path(shutil.copytree(lake, tmp_path / "lake"))
-    changed = ("window.held_out=date", "train.max_epochs=1", "train.members=null")
+    changed = ("window.held_out=date", "train.num_workers=2", "train.max_epochs=1", "train.members=null")
     run_job(spark, "nightly", *words(sample, other), *(word for setting in changed for word in ("--set", setting)))
     newest = table(other, "models").sort("trained_at").to_dicts()[-1]
     assert read_card(Path(newest["path"])).shape.num_members == 2, "where there is little to learn from"

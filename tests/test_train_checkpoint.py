@@ -245,7 +245,7 @@ def test_two_ranks_under_torchrun_survive_a_kill_and_one_goes_on_from_two(board:
 
     alone = replace(broken, folder=one_rank / "model", attempt=one_rank / "model.attempt")
     changed(alone)
-    torchrun(alone, 1)
+    train_rank(str(alone.attempt))
     told = json.loads((alone.folder / "training.json").read_text())
     assert told["ranks"] == 1
     assert told["resumed_at"] > 0
