@@ -23,7 +23,10 @@ os.environ["PYSPARK_SUBMIT_ARGS"] = f"--master local[2] --driver-java-options '{
 
 
 @pytest.fixture(scope="session")
-def spark() -> Iterator[SparkSession]:
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # Beside the workers' own folders; a second worker that wants a session fails here.
+        (tmp_path_factory.getbasetemp().parent / "has_spark").mkdir()
     from sparkrec.config.settings import SparkSettings
     from sparkrec.session import start_session
 
@@ -45,8 +48,10 @@ def spark() -> Iterator[SparkSession]:
     session.stop()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep all that needs Spark with one of the processes that `make test` starts: it has the one session."""
+    """Keep all that needs Spark with one of the processes that `make test` starts: it has the one session. First, for
+    xdist looks at marks in the same hook."""
     for item in items:
         if "spark" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("spark"))
