@@ -46,8 +46,9 @@ recommend: install ## stage 4: histories and a model -> top N per user, checked 
 evaluate: install ## stage 5: held-out targets -> metrics beside most-popular, and beside models AGAINST="version …"
 	@$(call submit,evaluate,$(foreach version,$(AGAINST),--against $(version)))
 
-test: install ## all tests that need no more than minutes
-	@python -m pytest -n 2 --dist loadgroup
+test: install ## all tests: those that need Spark, and beside them the others, told of at the end
+	@others=$$(mktemp); python -m pytest -m 'not spark' >$$others 2>&1 & \
+		python -m pytest -m spark; failed=$$?; wait $$! || failed=1; cat $$others; rm $$others; exit $$failed
 
 check: install ## ruff, mypy --strict, tests of the architecture
 	@ruff check . && ruff format --check -q . && mypy && python -m pytest tests/test_architecture.py tests/test_config.py tests/test_docs.py

@@ -23,10 +23,7 @@ os.environ["PYSPARK_SUBMIT_ARGS"] = f"--master local[2] --driver-java-options '{
 
 
 @pytest.fixture(scope="session")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        # Beside the workers' own folders; a second worker that wants a session fails here.
-        (tmp_path_factory.getbasetemp().parent / "has_spark").mkdir()
+def spark() -> Iterator[SparkSession]:
     from sparkrec.config.settings import SparkSettings
     from sparkrec.session import start_session
 
@@ -50,11 +47,10 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep all that needs Spark with one of the processes that `make test` starts: it has the one session. First, for
-    xdist looks at marks in the same hook."""
+    """Mark what needs the Spark session, for `make test` to run it and the others at once: before `-m` is looked at."""
     for item in items:
         if "spark" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("spark"))
+            item.add_marker("spark")
 
 
 @pytest.fixture(autouse=True)
