@@ -19,7 +19,7 @@ from data_sets import known
 from deltalake import write_deltalake
 from lakes import MEASURED, DataSet, Entry, Lake, Scale, candidate_of
 from page import filled_in, named
-from paper_c import CLAIMS, Claim, difference, verdict, verdicts
+from paper_c import CLAIMS, Claim, between_others, difference, verdict, verdicts
 from retailrocket import companies, maximal, write_buyers
 
 from sparkrec.config import load_settings
@@ -41,6 +41,14 @@ def told(version: str, settings: tuple[str, ...] = (), **more: Any) -> dict[str,
         "version": version, "settings": list(settings), "code": code_version(), "seconds": 12.3, "epochs": 4,
         "resumed": False, "users": 9, "hr10": 0.5, "ndcg10": 0.25, **more,
     }  # fmt: skip
+
+
+def test_every_claim_of_the_paper_is_measured_by_some_comparison() -> None:
+    measured = {frozenset((one, other)) for one, others in between_others("cnn_hybrid").items() for other in others}
+    left = [claim for claim in CLAIMS if claim.better != "cnn_hybrid"]
+    assert len(left) > 2
+    assert all(frozenset((claim.better, claim.worse)) in measured for claim in left)
+    assert "ite" not in between_others("cnn_hybrid"), "it scores pairs"
 
 
 def test_of_rows_that_begin_one_another_the_longest_is_kept() -> None:
