@@ -81,9 +81,9 @@ def run(scale: Scale) -> None:
     comparisons = [(first, [name for name in by_name if name != first]), *between_others(first).items()]
     Lake(data(), SEED, scale).measure(
         *(
-            (by_name[better], [by_name[name] for name in worse])
-            for better, worse in comparisons
-            if {better, *worse} <= by_name.keys()
+            (by_name[one], [by_name[name] for name in others])
+            for one, others in comparisons
+            if {one, *others} <= by_name.keys()
         )
     )
 
