@@ -12,9 +12,10 @@ from lakes import ONE_MEMBER, SEED, SLICES, DataSet, Entry, Lake, Scale
 from page import Found, as_difference, named, remarks, short, table_of, taken_by, turned_round, with_interval
 
 from sparkrec.config.train_settings import PAIRS
-from sparkrec.models.registry import ARCHITECTURES
 
-PAPERS = ("mf", "gru4rec", "caser", "rnn_profile", "ite", "long_only", "cnn_only", "cnn_hybrid")
+FIRST = "cnn_hybrid"
+"""The paper's own model, which the others are compared with."""
+PAPERS = ("mf", "gru4rec", "caser", "rnn_profile", "ite", "long_only", "cnn_only", FIRST)
 BUDGET = "train.max_epochs=30"
 OF_THE_PAPER = (
     BUDGET, ONE_MEMBER,
@@ -38,7 +39,7 @@ PUBLISHED = {
 FULL = "leave_one_out_purchase_full"
 COLUMNS = (
     "model", "published HR@10 / NDCG@10", "HR@10", "NDCG@10 (95 %)", "repeat HR@10 / NDCG@10", "novel HR@10 / NDCG@10",
-    "interest shift HR@10 / NDCG@10", "among all items HR@10 / NDCG@10", "NDCG@10 less that of {first} (95 %)",
+    "interest shift HR@10 / NDCG@10", "among all items HR@10 / NDCG@10", f"NDCG@10 less that of {FIRST} (95 %)",
     "best epoch", "seconds", "settings",
 )  # fmt: skip
 
@@ -76,38 +77,24 @@ def data() -> DataSet:
 
 def run(scale: Scale) -> None:
     """Train and compare what is not yet: the first model with all, and the pairs of the claims that leaves out."""
-    by_name = {entry.name: entry for entry in built()}
-    first = first_of(by_name)
-    comparisons = [(first, [name for name in by_name if name != first]), *between_others(first).items()]
+    by_name = {entry.name: entry for entry in ENTRIES}
+    comparisons = [(FIRST, [name for name in by_name if name != FIRST]), *between_others().items()]
     Lake(data(), SEED, scale).measure(
-        *(
-            (by_name[one], [by_name[name] for name in others])
-            for one, others in comparisons
-            if {one, *others} <= by_name.keys()
-        )
+        *((by_name[one], [by_name[name] for name in others]) for one, others in comparisons)
     )
 
 
-def between_others(first: str) -> dict[str, list[str]]:
+def between_others() -> dict[str, list[str]]:
     """Return what is compared with what for the claims that the first model has no part in.
 
     Models that score pairs come second where they can: what comes first has lists made, too, which takes them long.
     """
     others: dict[str, list[str]] = {}
     for claim in CLAIMS:
-        if claim.better != first:
+        if claim.better != FIRST:
             one, other = (claim.worse, claim.better) if claim.better in PAIRS else (claim.better, claim.worse)
             others.setdefault(one, []).append(other)
     return others
-
-
-def built() -> list[Entry]:
-    """Return the entries whose architecture there is."""
-    return [entry for entry in ENTRIES if entry.name in ARCHITECTURES or entry.name in ("default", "one member")]
-
-
-def first_of(names: Mapping[str, Any]) -> str:
-    return "cnn_hybrid" if "cnn_hybrid" in names else "default"
 
 
 def tables(scale: Scale) -> dict[str, str]:
@@ -116,12 +103,9 @@ def tables(scale: Scale) -> dict[str, str]:
     trained = {entry.name: told for entry in ENTRIES if (told := lake.trained(entry))}
     names = {told["version"]: name for name, told in trained.items()}
     figures = named([row for name in trained for row in lake.figures(_entry(name))], names)
-    first = first_of(ARCHITECTURES)
-    columns = [column.format(first=first) for column in COLUMNS]
-    there = {entry.name for entry in built()}
-    missing = [entry.name for entry in ENTRIES if entry.name in there and entry.name not in trained]
+    missing = [entry.name for entry in ENTRIES if entry.name not in trained]
     told = [
-        table_of(columns, rows_of(ENTRIES, there, trained, figures, first)), "", users_of(figures),
+        table_of(COLUMNS, rows_of(trained, figures)), "", users_of(figures),
         *remarks(missing, [one["code"] for one in trained.values()]), "", "```", data().command(), "```",
     ]  # fmt: skip
     return {"paper C": "\n".join(told), "claims of paper C": table_of(VERDICT_COLUMNS, verdicts(CLAIMS, figures))}
@@ -131,32 +115,30 @@ def _entry(name: str) -> Entry:
     return next(entry for entry in ENTRIES if entry.name == name)
 
 
-def rows_of(
-    entries: Sequence[Entry], there: set[str], trained: Mapping[str, Mapping[str, Any]], figures: Found, first: str
-) -> list[list[str]]:
-    """Return the cells of a row per entry, also of those that are not built or not run, and of most-popular.
+def rows_of(trained: Mapping[str, Mapping[str, Any]], figures: Found) -> list[list[str]]:
+    """Return the cells of a row per entry, also of those that are not run yet, and of most-popular.
 
-    In   there: names of entries that are built. trained: by name, see `Lake.trained`.
+    In   trained: by name, see `Lake.trained`.
     """
     rows = []
-    for entry in entries:
+    for entry in ENTRIES:
         published = PUBLISHED.get(entry.name)
         cells = [entry.name, f"{_three(published[0])} / {_three(published[1])}" if published else ""]
         if entry.name in trained:
-            cells += [*_measured(figures, entry.name, first), *taken_by(entry, trained[entry.name])]
+            cells += [*_measured(figures, entry.name), *taken_by(entry, trained[entry.name])]
         else:
-            cells += ["not run yet" if entry.name in there else "not built"]
+            cells += ["not run yet"]
         rows.append(cells + [""] * (len(COLUMNS) - len(cells)))
     if (BUYERS_PROTOCOL, "all", "popular", "", "ndcg") in figures:
-        rows.append(["most popular", "", *_measured(figures, "popular", first), "", "", ""])
+        rows.append(["most popular", "", *_measured(figures, "popular"), "", "", ""])
     return rows
 
 
-def _measured(figures: Found, name: str, first: str) -> list[str]:
+def _measured(figures: Found, name: str) -> list[str]:
     whole = figures.get((BUYERS_PROTOCOL, "all", name, "", "ndcg"))
     if whole is None:
         return ["not compared yet", *[""] * 6]
-    paired = difference(figures, name, first, "all", "ndcg")
+    paired = difference(figures, name, FIRST, "all", "ndcg")
     hr = figures[BUYERS_PROTOCOL, "all", name, "", "hr"]
     both = [_both(figures, BUYERS_PROTOCOL, part, name) for part in SLICES[1:]]
     beside = as_difference(paired) if paired else ""

@@ -1,5 +1,8 @@
 """Losses are what they say, negatives are drawn as often as stated, and leaving padding out changes nothing."""
 
+from collections.abc import Sequence
+from itertools import combinations
+
 import numpy as np
 import pytest
 import torch
@@ -203,6 +206,19 @@ def test_pieces_hold_all_that_is_not_padding_and_little_else() -> None:
     assert at_targets(pieces, "negative_idxs").shape == (len(at_targets(pieces, "target_idxs")), 3)
     computed = sum(piece["item_idxs"].numel() for piece in pieces)
     assert computed < 0.8 * batch["item_idxs"].numel()
+
+
+@pytest.mark.parametrize("piece_cost", [1, 9, 30])
+def test_pieces_take_the_least_time_of_all_ways_to_cut(piece_cost: int) -> None:
+    lengths = [1, 1, 2, 4, 4, 5, 9, 12]
+
+    def time_of(ends: Sequence[int]) -> int:
+        starts = [0, *ends[:-1]]
+        return sum(piece_cost + (end - start) * lengths[end - 1] for start, end in zip(starts, ends, strict=True))
+
+    inner = range(1, len(lengths))
+    every_way = [[*ends, len(lengths)] for num in range(len(lengths)) for ends in combinations(inner, num)]
+    assert time_of(piece_ends(lengths, piece_cost)) == min(map(time_of, every_way))
 
 
 def test_one_length_is_one_piece() -> None:

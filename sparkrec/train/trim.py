@@ -5,6 +5,7 @@ B windows   L positions   T targets   K negatives per target
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -12,8 +13,7 @@ from torch.nn import functional
 from sparkrec.models.sequence_model import SequenceModel
 from sparkrec.tables import PAD
 
-MAX_PIECES = 4
-PIECE_COST, PIECE_COST_ON_GPU = 400, 1 << 30
+PIECE_COST, PIECE_COST_ON_GPU = 250, 1 << 30
 """Positions that could be computed in the time that one more piece takes, about; a GPU waits for what each piece has to
 be told, so it gets all at once."""
 
@@ -46,19 +46,23 @@ def cut_pieces(batch: Mapping[str, Tensor], num_negatives: int, piece_cost: int 
 
 
 def piece_ends(lengths: Sequence[int], piece_cost: int = PIECE_COST) -> list[int]:
-    """Return where pieces end: quarters of the rows, joined with the next where that adds little padding.
+    """Return where pieces end, so that all take the least time: positions, padded ones too, and pieces at their cost.
 
     In   lengths: ascending.
     """
-    ends: list[int] = []
-    start = 0
-    for number in range(1, MAX_PIECES):
-        end = len(lengths) * number // MAX_PIECES
-        after = len(lengths) * (number + 1) // MAX_PIECES
-        if end > start and (end - start) * (lengths[after - 1] - lengths[end - 1]) > piece_cost:
-            ends.append(end)
-            start = end
-    return [*ends, len(lengths)]
+    longest, rows = np.unique(np.asarray(lengths), return_counts=True)
+    rows_before = np.concatenate([[0], rows.cumsum()])
+    least, begins = np.zeros(1), []
+    # Of the rows up to each length: the last of their pieces may begin after any shorter one.
+    for end, length in enumerate(longest, start=1):
+        costs = least + piece_cost + (rows_before[end] - rows_before[:end]) * length
+        begins.append(int(costs.argmin()))
+        least = np.append(least, costs[begins[-1]])
+    ends, end = [], len(longest)
+    while end:
+        ends.append(int(rows_before[end]))
+        end = begins[end - 1]
+    return ends[::-1]
 
 
 class TargetStates(nn.Module):
