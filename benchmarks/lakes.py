@@ -7,10 +7,8 @@ compared.
 """
 
 import json
-import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from quality import PATH, SUBMIT
+from quality import ROOT, submit
 
 from sparkrec.job import code_version
 
-ROOT = Path(__file__).parents[1]
 WORK = ROOT / "benchmarks" / "work" / "quality"
 MEASURED = ROOT / "benchmarks" / "measured"
 SEED = 7
@@ -200,19 +197,7 @@ class Lake:
         """Run a job to its end; it ends with this process."""
         told = [word for setting in (*self.settings, *settings) for word in ("--set", self._here(setting))]
         lake = ["--date", self.data.day, "--lake", str(self.folder / "lake")]
-        command = [*SUBMIT, f"jobs/{job}.py", *lake, *told, *words]
-        log = self.folder / f"{job}.log"
-        with log.open("w") as file:
-            process = subprocess.Popen(
-                command, cwd=ROOT, env={**os.environ, **PATH}, stdout=file, stderr=file, start_new_session=True
-            )
-            try:
-                code = process.wait()
-            except BaseException:
-                os.killpg(process.pid, signal.SIGKILL)
-                raise
-        if code:
-            raise SystemExit(f"{' '.join(command)}: exit {code}, see {log}")
+        submit(job, [*lake, *told, *words], self.folder / f"{job}.log")
 
     def _trained_now(self, entry: Entry) -> dict[str, Any] | None:
         """Return what is known of the entry's model if this version of the code trained it."""

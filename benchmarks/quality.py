@@ -10,6 +10,8 @@ epoch is chosen.
 import argparse
 import os
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -18,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
-from measure import measure
 from sequences import DAY, SETTINGS, write_catalogue, write_clicks
 
+ROOT = Path(__file__).parents[1]
 SUBMIT = ["spark-submit", "--master", f"local[{min(2, os.cpu_count() or 1)}]"]
 PATH = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 """Where spark-submit and its Python are, also where the environment is not active."""
@@ -58,8 +60,9 @@ def run(
     words += [word for setting in settings for word in ("--set", setting)]
     source = ["--source", str(clicks.with_name("sequences.yaml")), "--input", str(clicks)]
     for job, inputs in (("prepare", source), ("window", []), ("train", [])):
-        told = measure([*SUBMIT, f"jobs/{job}.py", *words, *inputs], PATH)
-        print(_last_words(told.output, job), flush=True)
+        log = work / f"{job}.log"
+        submit(job, [*words, *inputs], log)
+        print(_last_words(log.read_text(), job), flush=True)
     row = pl.read_delta(str(lake / "models")).row(0, named=True)
     figures = dict(row["metrics"])
     return Quality(
@@ -70,6 +73,22 @@ def run(
         figures["test_ndcg10"],
         time.monotonic() - began,
     )
+
+
+def submit(job: str, words: Sequence[str], log: Path) -> None:
+    """Run a job to its end, with what it says in a file; it ends with this process."""
+    command = [*SUBMIT, f"jobs/{job}.py", *words]
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, **PATH}, stdout=file, stderr=file, start_new_session=True
+        )
+        try:
+            code = process.wait()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if code:
+        raise SystemExit(f"{log.read_text()[-4000:]}\n{' '.join(command)}: exit {code}")
 
 
 def _last_words(output: str, job: str) -> str:

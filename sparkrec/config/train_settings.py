@@ -50,7 +50,7 @@ class TrainSettings(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where ranks compute; auto takes GPUs where Spark or the machine offers them."""
     threads_per_worker: NonNegativeInt = 0
-    """CPU threads of a rank; 0 shares the machine's cores among its ranks."""
+    """CPU threads of a rank; 0 shares half the machine's CPUs among its ranks, for two are mostly one core."""
     max_epochs: PositiveInt | None = None
     """Passes over the training windows, at most; null: those that 10 million targets or 8,000 steps take, 10 to 100."""
     patience: PositiveInt = 5

@@ -50,7 +50,7 @@ def join(settings: TrainSettings) -> Place:
         torch.cuda.set_device(device)
     else:
         device = torch.device("cpu")
-        torch.set_num_threads(settings.threads_per_worker or max(1, (os.cpu_count() or 1) // ranks_here))
+        torch.set_num_threads(settings.threads_per_worker or threads_for(ranks_here))
     try:
         dist.init_process_group("nccl" if wants_gpu else "gloo", device_id=device if wants_gpu else None)
     except dist.DistNetworkError as error:
@@ -60,6 +60,14 @@ def join(settings: TrainSettings) -> Place:
             " (MASTER_PORT, or --master-port of torchrun), or run the command again"
         ) from error
     return Place(dist.get_rank(), dist.get_world_size(), device)
+
+
+def threads_for(ranks_here: int) -> int:
+    """Return the threads of each of a machine's ranks on CPUs: half as many as it has CPUs, all ranks together.
+
+    Two of what a cloud calls a CPU are mostly one core for arithmetic, and the second thread of a core only waits.
+    """
+    return max(1, (os.cpu_count() or 1) // (2 * ranks_here))
 
 
 def end_with_the_launcher() -> None:
