@@ -26,7 +26,7 @@ from sparkrec.train import objective
 from sparkrec.train.average import Average
 from sparkrec.train.launch import OF_RANKS, check_finished, train_or_reuse
 from sparkrec.train.losses import full_softmax
-from sparkrec.train.place import Place, join
+from sparkrec.train.place import Place, join, threads_for
 from sparkrec.train.progress import EndedError, mark_done, mark_failed
 from sparkrec.train.rank import train_rank
 from sparkrec.train.schedule import batch_for, epochs_for
@@ -315,6 +315,14 @@ def test_a_rank_that_failed_leaves_at_once_whatever_the_interpreters_end_would_w
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 1
     assert "no training is planned there" in ended.stderr
+
+
+@pytest.mark.parametrize(("cpus", "ranks", "threads"), [(16, 1, 8), (16, 4, 2), (2, 1, 1), (2, 2, 1), (None, 1, 1)])
+def test_ranks_share_half_the_cpus_and_have_a_thread_at_least(
+    cpus: int | None, ranks: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: cpus)
+    assert threads_for(ranks) == threads
 
 
 def test_how_long_a_training_is_follows_from_its_size() -> None:
