@@ -65,7 +65,7 @@ def join(settings: TrainSettings) -> Place:
 def threads_for(ranks_here: int) -> int:
     """Return the threads of each of a machine's ranks on CPUs: half as many as it has CPUs, all ranks together.
 
-    Two of what a cloud calls a CPU are mostly one core for arithmetic, and the second thread of a core only waits.
+    Two of what a cloud calls a CPU are mostly one core for arithmetic: no step is quicker for a second thread there.
     """
     return max(1, (os.cpu_count() or 1) // (2 * ranks_here))
 
