@@ -77,10 +77,9 @@ def data() -> DataSet:
 
 def run(scale: Scale) -> None:
     """Train and compare what is not yet: the first model with all, and the pairs of the claims that leaves out."""
-    by_name = {entry.name: entry for entry in ENTRIES}
-    comparisons = [(FIRST, [name for name in by_name if name != FIRST]), *between_others().items()]
+    comparisons = {FIRST: [entry.name for entry in ENTRIES if entry.name != FIRST], **between_others()}
     Lake(data(), SEED, scale).measure(
-        *((by_name[one], [by_name[name] for name in others]) for one, others in comparisons)
+        *((_entry(one), [_entry(name) for name in others]) for one, others in comparisons.items())
     )
 
 

@@ -50,7 +50,7 @@ def piece_ends(lengths: Sequence[int], piece_cost: int = PIECE_COST) -> list[int
 
     In   lengths: ascending.
     """
-    longest, rows = np.unique(np.asarray(lengths), return_counts=True)
+    longest, rows = np.unique(lengths, return_counts=True)
     rows_before = np.concatenate([[0], rows.cumsum()])
     least, begins = np.zeros(1), []
     # Of the rows up to each length: the last of their pieces may begin after any shorter one.
